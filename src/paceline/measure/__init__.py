@@ -1,0 +1,1 @@
+"""Measuring: where time goes, what the machine gives, and the files that hold it."""

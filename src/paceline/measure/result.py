@@ -177,7 +177,9 @@ def parse_results(text: str, *, source: str | Path) -> Results:
             f"recovered from progress.jsonl with `paceline sweep .. --resume`"
         ) from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise ResultsError(f"{source}: expected a paceline results file (format {FORMAT!r}); give a folder made by paceline")
+        raise ResultsError(
+            f"{source}: expected a paceline results file (format {FORMAT!r}); give a folder made by paceline"
+        )
     if data.get("format_version", 0) > FORMAT_VERSION:
         raise ResultsError(
             f"{source}: written by a newer paceline (format version {data['format_version']}, this one reads up to "
@@ -188,4 +190,6 @@ def parse_results(text: str, *, source: str | Path) -> Results:
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         path = ".".join(str(part) for part in problem["loc"])
-        raise ResultsError(f"{source}: field {path}: {problem['msg']}; the file is damaged or of another program") from None
+        raise ResultsError(
+            f"{source}: field {path}: {problem['msg']}; the file is damaged or of another program"
+        ) from None

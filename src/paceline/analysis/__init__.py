@@ -1,0 +1,1 @@
+"""Turns results into findings: scaling, bottlenecks, recommendations, comparisons. Pure functions on numbers."""

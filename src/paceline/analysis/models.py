@@ -1,11 +1,26 @@
-"""Three models of how time falls with parallelism, and the choice between them by held-out error."""
+"""Three models of how time falls with parallelism: their equations, and the records that a fit returns.
+
+In time all three are linear in non-negative coefficients, so one solver serves them:
+
+    amdahl  T(N)    = a + b/N                             Amdahl 1967
+    usl     T(N)    = c0/N + c1 (N-1)/N + c2 (N-1)        Gunther 1993, universal scalability law
+    phase   T(r, e) = L + E/r + I/(r e)                   runners and envs per runner as different axes
+
+Held-out error predicts each point from all others and takes the root mean square of the relative errors.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
+from paceline.analysis.least_squares import Array
 from paceline.analysis.stats import Interval
+from paceline.errors import RequestError
 
 ModelName = Literal["amdahl", "usl", "phase"]
 
@@ -73,6 +88,11 @@ class TimeModel:
     num_points: int
     formula: str
 
+    def predict(self, num_env_runners: float, num_envs_per_env_runner: float) -> float:
+        """Return the predicted seconds per iteration; 0 runners count as one (in-process family)."""
+        row = DESIGNS[self.name](*_axes([num_env_runners], [num_envs_per_env_runner]))[0]
+        return float(row @ np.fromiter(self.coefficients.values(), np.float64))
+
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
@@ -119,6 +139,10 @@ class AmdahlFit:
     held_out_error: float | None
     num_points: int
 
+    def predict(self, n: float) -> float:
+        """Return S(n) = 1/(s + (1-s)/n)."""
+        return amdahl_speedup(self.serial_fraction, n)
+
 
 @dataclass(frozen=True, slots=True)
 class UslFit:
@@ -142,6 +166,15 @@ class UslFit:
     held_out_error: float | None
     num_points: int
 
+    def predict(self, n: float) -> float:
+        """Return S(n) = n / (1 + sigma (n-1) + kappa n (n-1)).
+
+        Raises:
+            RequestError: ``n`` is below 1.
+        """
+        require_at_least_one(n)
+        return n / (1.0 + self.contention * (n - 1.0) + self.coherency * n * (n - 1.0))
+
 
 @dataclass(frozen=True, slots=True)
 class PhaseFit:
@@ -155,6 +188,7 @@ class PhaseFit:
         held_out_error: as in :class:`AmdahlFit`.
         num_points: points fitted (R >= 1 only).
         intervals: bootstrap interval per coefficient (``learner_s``, ``runner_s``, ``batched_s``), empty where none.
+        num_excluded: points left out because r = 0: without a runner process there is no E/r to speak of.
     """
 
     learner_s: float
@@ -163,4 +197,104 @@ class PhaseFit:
     residual_error: float
     held_out_error: float | None
     num_points: int
-    intervals: dict[str, Interval]
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    num_excluded: int = 0
+
+    def predict(self, num_env_runners: float, num_envs_per_env_runner: float) -> float:
+        """Return T(r, e) = L + E/r + I/(r e) in seconds.
+
+        Raises:
+            RequestError: an argument is below 1 (r = 0 has no runner; it is not what this model describes).
+        """
+        require_at_least_one(num_env_runners)
+        require_at_least_one(num_envs_per_env_runner)
+        shared = num_env_runners * num_envs_per_env_runner
+        return self.learner_s + self.runner_s / num_env_runners + self.batched_s / shared
+
+
+def amdahl_design(runners: Array, envs: Array) -> Array:
+    """Return the terms of T = a + b/N, ``[points, 2]``."""
+    return np.column_stack([np.ones_like(runners), 1.0 / (runners * envs)])
+
+
+def usl_design(runners: Array, envs: Array) -> Array:
+    """Return the terms of T = c0/N + c1 (N-1)/N + c2 (N-1), ``[points, 3]``."""
+    n = runners * envs
+    return np.column_stack([1.0 / n, (n - 1.0) / n, n - 1.0])
+
+
+def phase_design(runners: Array, envs: Array) -> Array:
+    """Return the terms of T = L + E/r + I/(r e), ``[points, 3]``."""
+    return np.column_stack([np.ones_like(runners), 1.0 / runners, 1.0 / (runners * envs)])
+
+
+DESIGNS: dict[ModelName, Callable[[Array, Array], Array]] = {
+    "amdahl": amdahl_design, "usl": usl_design, "phase": phase_design,
+}  # fmt: skip
+TERMS: dict[ModelName, tuple[str, ...]] = {"amdahl": ("a", "b"), "usl": ("c0", "c1", "c2"), "phase": ("L", "E", "I")}
+FORMULAS: dict[ModelName, str] = {
+    "amdahl": "T = {a} s + {b} s / N",
+    "usl": "T = {c0} s / N + {c1} s (N-1)/N + {c2} s (N-1)",
+    "phase": "T = {L} s + {E} s / r + {I} s / (r e)",
+}
+
+
+def _axes(runners: Sequence[float], envs: Sequence[float]) -> tuple[Array, Array]:
+    return np.maximum(np.asarray(runners, dtype=np.float64), 1.0), np.asarray(envs, dtype=np.float64)
+
+
+def require_at_least_one(value: float) -> None:
+    """Check a count of runners, envs or workers.
+
+    Raises:
+        RequestError: ``value`` is below 1 or NaN.
+    """
+    if not value >= 1.0:
+        raise RequestError(f"expected at least 1, got {value:g}; runners, envs and workers are counted from 1")
+
+
+def amdahl_speedup(serial_fraction: float, n: float) -> float:
+    """Return S(n) = 1/(s + (1-s)/n) (Amdahl 1967, "Validity of the single processor approach").
+
+    Args:
+        serial_fraction: s in [0, 1].
+        n: number of workers, at least 1; ``math.inf`` gives the limit 1/s.
+
+    Raises:
+        RequestError: an argument is out of range.
+    """
+    if not 0.0 <= serial_fraction <= 1.0:
+        raise RequestError(
+            f"expected a serial fraction from 0 to 1, got {serial_fraction:g}; it is a share of the time"
+        )
+    require_at_least_one(n)
+    time = serial_fraction + (1.0 - serial_fraction) / n
+    return 1.0 / time if time else math.inf
+
+
+def as_time_points(points: Iterable[TimePoint | tuple[float, float, float]]) -> list[TimePoint]:
+    """Return ``(r, e, seconds)`` triples as :class:`TimePoint`."""
+    return [
+        point if isinstance(point, TimePoint) else TimePoint(int(point[0]), int(point[1]), float(point[2]))
+        for point in points
+    ]
+
+
+def time_columns(points: Sequence[TimePoint]) -> tuple[Array, Array, Array]:
+    """Return r (at least 1), e and seconds as columns, checked.
+
+    Raises:
+        RequestError: a figure is out of range.
+    """
+    for point in points:
+        if point.num_env_runners < 0 or point.num_envs_per_env_runner < 1:
+            raise RequestError(
+                f"expected r >= 0 runners and e >= 1 envs per runner, got r = {point.num_env_runners}, "
+                f"e = {point.num_envs_per_env_runner}; give (r, e, seconds) in this order"
+            )
+        if not math.isfinite(point.time_s) or point.time_s <= 0.0:
+            raise RequestError(f"expected a positive time in seconds, got {point.time_s:g}; leave out failed runs")
+    runners, envs = _axes(
+        [point.num_env_runners for point in points], [point.num_envs_per_env_runner for point in points]
+    )
+    return runners, envs, np.array([point.time_s for point in points], dtype=np.float64)

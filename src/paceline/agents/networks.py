@@ -1,0 +1,122 @@
+"""Policy and value networks.
+
+Without images the policy and the value function are two separate MLPs; with images they share a convolutional torso
+(Mnih et al. 2015), as is usual for each kind (Andrychowicz et al. 2021, "What matters for on-policy deep actor-critic
+methods?"). Weights are orthogonal: gain sqrt(2) in hidden layers, 0.01 in the policy's last, 1 in the value's last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.linen.initializers import orthogonal
+
+from paceline.agents.encoding import Encoded, image_spaces
+from paceline.errors import SpecError
+from paceline.spec import NetworkSpec
+
+Params = Any
+"""Parameters of a network: ``{"actor": .., "critic": .., "torso": .. (images only)}``."""
+
+_ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"tanh": jnp.tanh, "relu": nn.relu}
+
+
+class Mlp(nn.Module):
+    """``[.., D] -> [.., num_outputs]`` through ``hidden_sizes`` layers."""
+
+    hidden_sizes: tuple[int, ...]
+    num_outputs: int
+    output_gain: float
+    activation: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Apply the network."""
+        for size in self.hidden_sizes:
+            x = _ACTIVATIONS[self.activation](nn.Dense(size, kernel_init=orthogonal(np.sqrt(2)))(x))
+        return nn.Dense(self.num_outputs, kernel_init=orthogonal(self.output_gain))(x)
+
+
+class CnnTorso(nn.Module):
+    """Images ``[.., H, W, C]`` and a vector ``[.., D]`` to features ``[.., 512 + D]``.
+
+    The three convolutions of Mnih et al. 2015, with SAME padding so that small images work too. Integer images are
+    divided by 255.
+    """
+
+    @nn.compact
+    def __call__(self, encoded: Encoded) -> jax.Array:
+        """Apply the torso."""
+        features = []
+        for image in encoded.images:
+            x = image.astype(jnp.float32) / 255.0 if jnp.issubdtype(image.dtype, jnp.integer) else image
+            for num_filters, size, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
+                x = nn.relu(
+                    nn.Conv(num_filters, (size, size), (stride, stride), kernel_init=orthogonal(np.sqrt(2)))(x)
+                )
+            x = x.reshape(*x.shape[:-3], -1)
+            features.append(nn.relu(nn.Dense(512, kernel_init=orthogonal(np.sqrt(2)))(x)))
+        return jnp.concatenate([*features, encoded.vector], axis=-1)
+
+
+class ActorCritic:
+    """Policy and value function of one observation space.
+
+    Args:
+        spec: sizes and kind of the networks.
+        observation_space: a space that :func:`paceline.agents.encoding.check_observation_space` accepts.
+        num_outputs: how many numbers per observation the action distribution needs.
+
+    Raises:
+        SpecError: ``spec.torso`` does not fit the observations.
+    """
+
+    def __init__(self, spec: NetworkSpec, observation_space: gymnasium.Space[Any], num_outputs: int) -> None:
+        images = image_spaces(observation_space)
+        if spec.torso == "cnn" and not images:
+            raise SpecError(
+                f"network.torso cnn expects image observations (a Box of rank 3), got {observation_space}; use torso mlp"
+            )
+        if spec.torso == "mlp" and images:
+            raise SpecError(
+                f"network.torso mlp expects observations without images, got {observation_space}; use torso cnn"
+            )
+        self._torso = CnnTorso() if images else None
+        # Behind a shared torso one linear layer per head is the usual choice.
+        hidden = () if images else spec.hidden_sizes
+        self._actor = Mlp(hidden, num_outputs, 0.01, spec.activation)
+        self._critic = Mlp(hidden, 1, 1.0, spec.activation)
+
+    def init(self, key: jax.Array, example: Encoded) -> Params:
+        """Return fresh parameters for observations shaped like ``example``."""
+        actor_key, critic_key, torso_key = jax.random.split(key, 3)
+        params: dict[str, Any] = {}
+        features = example.vector
+        if self._torso is not None:
+            params["torso"] = self._torso.init(torso_key, example)
+            features = self._torso.apply(params["torso"], example)
+        params["actor"] = self._actor.init(actor_key, features)
+        params["critic"] = self._critic.init(critic_key, features)
+        return params
+
+    def logits(self, params: Params, encoded: Encoded) -> jax.Array:
+        """Return the action distribution's parameters, float32 ``[.., num_outputs]``."""
+        return self._actor.apply(params["actor"], self._features(params, encoded))
+
+    def value(self, params: Params, encoded: Encoded) -> jax.Array:
+        """Return V(s), float32 ``[..]``."""
+        return self._critic.apply(params["critic"], self._features(params, encoded))[..., 0]
+
+    def logits_and_value(self, params: Params, encoded: Encoded) -> tuple[jax.Array, jax.Array]:
+        """Return both heads from one pass through the torso."""
+        features = self._features(params, encoded)
+        return self._actor.apply(params["actor"], features), self._critic.apply(params["critic"], features)[..., 0]
+
+    def _features(self, params: Params, encoded: Encoded) -> jax.Array:
+        return encoded.vector if self._torso is None else self._torso.apply(params["torso"], encoded)

@@ -1,0 +1,153 @@
+"""Storage of one rollout on the host: ``[T, N, ...]`` arrays that are written in place and never reallocated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from paceline.vector.base import ObsTree, StepBatch
+
+
+class RolloutBuffer:
+    """Experience of T steps of N environments.
+
+    Floating-point observations are kept as float32, integers as they are. Row t of ``observations`` is what the action of
+    row t was chosen from; row T is where the rollout ends, and becomes row 0 of the next one.
+
+    Args:
+        observation_space: of a single environment.
+        action_shape: shape of a single action.
+        action_dtype: dtype in which the policy gives actions.
+        rollout_length: T.
+        num_envs: N.
+    """
+
+    def __init__(
+        self,
+        observation_space: gymnasium.Space[Any],
+        action_shape: tuple[int, ...],
+        action_dtype: Any,
+        rollout_length: int,
+        num_envs: int,
+    ) -> None:
+        shape = (rollout_length, num_envs)
+        self.rollout_length = rollout_length
+        self.num_envs = num_envs
+        self.observations: ObsTree = _zeros(observation_space, (rollout_length + 1, num_envs))
+        self.actions = np.zeros((*shape, *action_shape), action_dtype)
+        self.rewards = np.zeros(shape, np.float32)
+        self.terminated = np.zeros(shape, np.bool_)
+        self.truncated = np.zeros(shape, np.bool_)
+        self.valid = np.ones(shape, np.bool_)
+        self._rows = [_map(lambda leaf, t=t: leaf[t], self.observations) for t in range(rollout_length + 1)]
+        self._leaves = _leaf_paths(self.observations)
+        self._final_space = observation_space
+        self._final_capacity = num_envs
+        self._final_rows: list[int] = []
+        self._final_observations: ObsTree = _zeros(observation_space, (num_envs,))
+
+    def row(self, t: int) -> ObsTree:
+        """Return the observations of row ``t``, views ``[N, ...]``."""
+        return self._rows[t]
+
+    def start(self, observations: ObsTree) -> None:
+        """Begin a rollout at ``observations`` (``[N, ...]``), from which the first actions will be chosen."""
+        self.write_observations(0, observations)
+        self._final_rows.clear()
+
+    def continue_from_last(self) -> None:
+        """Begin the next rollout where the last one ended."""
+        self.start(self._rows[self.rollout_length])
+
+    def write(self, t: int, batch: StepBatch, *, finals_in_batch: bool) -> None:
+        """Store what the step of row ``t`` returned.
+
+        Args:
+            t: row.
+            batch: views from ``VecEnv.recv``.
+            finals_in_batch: whether ``batch.final_observations`` holds the true last observations (``SAME_STEP``), rather
+                than the next row (``NEXT_STEP``).
+        """
+        self.write_observations(t + 1, batch.observations)
+        self.rewards[t] = batch.rewards
+        self.terminated[t] = batch.terminated
+        self.truncated[t] = batch.truncated
+        if finals_in_batch:
+            if batch.truncated.any():
+                self.add_finals(t, batch.truncated & ~batch.terminated, batch.final_observations)
+        else:
+            np.logical_not(batch.reset_rows, out=self.valid[t])
+
+    def write_observations(self, t: int, observations: ObsTree) -> None:
+        """Replace the observations of row ``t``."""
+        row = self._rows[t]
+        for path in self._leaves:
+            _leaf(row, path)[...] = _leaf(observations, path)
+
+    def add_finals(self, t: int, which: NDArray[np.bool_], final_observations: ObsTree) -> None:
+        """Keep the true last observations of the environments ``which`` (bool ``[N]``) whose row ``t`` was truncated."""
+        env_ids = np.flatnonzero(which)
+        begin = len(self._final_rows)
+        if begin + len(env_ids) > self._final_capacity:
+            self._grow_finals(begin + len(env_ids))
+        end = begin + len(env_ids)
+        for path in self._leaves:
+            _leaf(self._final_observations, path)[begin:end] = _leaf(final_observations, path)[env_ids]
+        self._final_rows.extend((t * self.num_envs + env_ids).tolist())
+
+    def finals(self) -> tuple[ObsTree, NDArray[np.int32]]:
+        """Return final observations ``[K, ...]`` and their rows int32 ``[K]``; unused slots have row T * N.
+
+        K only ever doubles, so that a compiled learner sees few shapes.
+        """
+        rows = np.full(self._final_capacity, self.rollout_length * self.num_envs, np.int32)
+        rows[: len(self._final_rows)] = self._final_rows
+        return self._final_observations, rows
+
+    def num_env_steps(self) -> int:
+        """Return how many real steps the rollout holds (reset rows not counted)."""
+        return int(self.valid.sum())
+
+    def _grow_finals(self, needed: int) -> None:
+        old, used = self._final_observations, len(self._final_rows)
+        while self._final_capacity < needed:
+            self._final_capacity *= 2
+        self._final_observations = _zeros(self._final_space, (self._final_capacity,))
+        for path in self._leaves:
+            _leaf(self._final_observations, path)[:used] = _leaf(old, path)[:used]
+
+
+def _zeros(space: gymnasium.Space[Any], lead: tuple[int, ...]) -> ObsTree:
+    if isinstance(space, spaces.Dict):
+        return {key: _zeros(part, lead) for key, part in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(_zeros(part, lead) for part in space.spaces)
+    dtype = np.float32 if np.issubdtype(space.dtype, np.floating) else space.dtype
+    return np.zeros((*lead, *(space.shape or ())), dtype)
+
+
+def _map(function: Callable[[Any], Any], tree: ObsTree) -> ObsTree:
+    if isinstance(tree, dict):
+        return {key: _map(function, value) for key, value in tree.items()}
+    if isinstance(tree, tuple):
+        return tuple(_map(function, value) for value in tree)
+    return function(tree)
+
+
+def _leaf_paths(tree: ObsTree, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    if isinstance(tree, dict):
+        return [leaf for key, value in tree.items() for leaf in _leaf_paths(value, (*path, key))]
+    if isinstance(tree, tuple):
+        return [leaf for key, value in enumerate(tree) for leaf in _leaf_paths(value, (*path, key))]
+    return [path]
+
+
+def _leaf(tree: ObsTree, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        tree = tree[key]
+    return tree

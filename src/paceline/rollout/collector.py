@@ -1,0 +1,110 @@
+"""The sampling loop: T vector steps into a buffer, with every nanosecond on the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from paceline.measure.ledger import ENV_STEP, INFERENCE, OTHER, RUNNER_WAIT, TRANSFER, Ledger
+from paceline.rollout.buffer import RolloutBuffer
+from paceline.rollout.episodes import Episodes, EpisodeTracker
+from paceline.vector.base import ObsTree, StepBatch, VecEnv
+
+ActFunction = Callable[[NDArray[np.int32], ObsTree], NDArray[Any]]
+"""(steps each environment has taken in this rollout int32 ``[N]``, observations ``[N, ...]``) -> actions ``[N, ...]``."""
+
+
+class Collector:
+    """Samples rollouts from a vector environment with a policy that sits in this process.
+
+    It understands every autoreset mode. ``SAME_STEP`` and ``DISABLED`` (where it resets finished environments itself,
+    at once) have no reset rows; in ``NEXT_STEP`` the reset rows are marked not valid. The sequence of real steps of
+    every environment is the same in all three.
+
+    Args:
+        venv: the environments.
+        buffer: where experience goes.
+        to_env: maps the policy's actions to what the environments accept.
+        ledger: where time goes.
+    """
+
+    def __init__(
+        self, venv: VecEnv, buffer: RolloutBuffer, to_env: Callable[[NDArray[Any]], NDArray[Any]], ledger: Ledger
+    ) -> None:
+        self._venv = venv
+        self._buffer = buffer
+        self._to_env = to_env
+        self._ledger = ledger
+        self._mode = venv.autoreset_mode
+        self._episodes = EpisodeTracker(venv.num_envs)
+        self._started = False
+        self.total_steps = np.zeros(venv.num_envs, np.int64)
+
+    def reset(self, seed: int | None) -> None:
+        """Reset all environments; the next rollout starts there."""
+        observations, _ = self._venv.reset(seed=seed)
+        self._buffer.start(observations)
+        self._started = False
+
+    def collect(self, act: ActFunction) -> Episodes:
+        """Fill the buffer with one rollout and return the episodes that ended in it.
+
+        Raises:
+            EnvError: an environment broke.
+        """
+        venv, buffer, ledger, to_env = self._venv, self._buffer, self._ledger, self._to_env
+        clock, same_step = ledger.clock_ns, self._mode == AutoresetMode.SAME_STEP
+        steps = np.zeros(venv.num_envs, np.int32)
+        inference_ns = transfer_ns = wait_ns = 0
+        busy_before = venv.busy_ns().copy()
+        begin = clock()
+        if self._started:
+            buffer.continue_from_last()
+        self._started = True
+        after_write = clock()
+        transfer_ns += after_write - begin
+        for t in range(buffer.rollout_length):
+            actions = act(steps, buffer.row(t))
+            acted = clock()
+            buffer.actions[t] = actions
+            env_actions = to_env(actions)
+            sent = clock()
+            venv.send(env_actions)
+            batch = venv.recv()
+            received = clock()
+            inference_ns += acted - after_write
+            wait_ns += received - sent
+            if same_step:
+                buffer.write(t, batch, finals_in_batch=True)
+                steps += 1
+            else:
+                self._write_other_modes(t, batch, steps)
+            after_write = clock()
+            transfer_ns += (sent - acted) + (after_write - received)
+        busy_ns = int((venv.busy_ns() - busy_before).mean())
+        ledger.add_ns(INFERENCE, inference_ns)
+        ledger.add_ns(TRANSFER, transfer_ns)
+        # Without runners all of it is stepping; with runners, what they were not busy for is waiting.
+        stepping_ns = wait_ns if venv.num_env_runners == 0 else min(wait_ns, busy_ns)
+        ledger.add_ns(ENV_STEP, stepping_ns)
+        ledger.add_ns(RUNNER_WAIT, wait_ns - stepping_ns)
+        with ledger.phase(OTHER):
+            self.total_steps += steps
+            return self._episodes.finish_rollout(buffer.rewards, buffer.terminated | buffer.truncated, buffer.valid)
+
+    def _write_other_modes(self, t: int, batch: StepBatch, steps: NDArray[np.int32]) -> None:
+        buffer = self._buffer
+        if self._mode == AutoresetMode.NEXT_STEP:
+            buffer.write(t, batch, finals_in_batch=False)
+            steps += ~batch.reset_rows
+            return
+        steps += 1
+        done = batch.terminated | batch.truncated
+        buffer.write(t, batch._replace(final_observations=batch.observations), finals_in_batch=True)
+        if done.any():
+            observations, _ = self._venv.reset(options={"reset_mask": done})
+            buffer.write_observations(t + 1, observations)

@@ -1,56 +1,303 @@
 """What a process tree uses: CPU seconds, resident memory and GPUs, measured at next to no cost of its own.
 
-CPU time is the growth of user + system time of every process of the tree, never a sampled percentage. A child that is
-reaped hands its time to its parent (``cutime`` in ``proc(5)``), so the sum over the living of *own + reaped* time is
-conserved; :class:`CpuAccount` books the differences so that no second counts twice and none is lost with a child.
+CPU time is the growth of user + system time of every process of the tree, never a sampled percentage.
 
 Everything that costs is throttled by what it was measured to cost: looking for new processes, proportional set size
-(PSS walks every page table) and NVML each take at most a fixed share of one core.
+(PSS walks every page table) and NVML each take at most a fixed share of one core, the last two in a background thread.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from types import TracebackType
+from typing import Self
 
 import psutil
+
+from paceline.machine import detect_machine
+from paceline.measure.cpu_account import CpuAccount, ProcessSample
+from paceline.measure.gpu import GpuReader, combine_gpu_samples
+from paceline.measure.result import GpuSample, ResourceUse
 
 PROC = Path("/proc")
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
-ProcessKey = tuple[int, float]
-"""Identity of a process: pid and start time (a pid alone is recycled)."""
 
-
-class ProcessSample(NamedTuple):
-    """One reading of one process.
+@dataclass(frozen=True)
+class Cadence:
+    """How often :class:`ProcessTreeMonitor` looks.
 
     Attributes:
-        pid: process id.
-        started: start time, in whatever unit the platform gives; with ``pid`` it identifies the process.
-        parent_pid: who would reap it.
-        cpu_s: its own user + system time, all threads, the ended ones included.
-        reaped_cpu_s: user + system time of the children that it has waited for, theirs included.
-        rss_bytes: resident set size; 0 for a zombie.
+        sample_s: seconds between the samples of the background thread.
+        scan_s: least seconds between two searches for new processes.
+        pss_s: least seconds between two readings of the proportional set size.
+        gpu_s: least seconds between two readings of the GPUs.
+        own_share: share of one core that the three of them together may take; what costs more happens less often.
     """
 
-    pid: int
-    started: float
-    parent_pid: int
-    cpu_s: float
-    reaped_cpu_s: float
-    rss_bytes: int
+    sample_s: float = 1.0
+    scan_s: float = 0.25
+    pss_s: float = 2.0
+    gpu_s: float = 0.5
+    own_share: float = 0.003
+
+
+class ProcessTreeMonitor:
+    """Measures what a process and all its descendants use, interval by interval.
+
+    ::
+
+        with ProcessTreeMonitor() as monitor:
+            monitor.start_interval()
+            for _ in range(num_iterations):
+                ...
+                use = monitor.end_interval()  # the next interval begins at this very instant
+
+    CPU time is read at every call; a process that starts is found within ``cadence.scan_s`` and then booked in full.
+    Memory peaks are the largest of the samples (one at each call and one every ``cadence.sample_s`` seconds from a
+    background thread); a shorter spike can hide between two of them. PSS and GPUs are read seldom, in that thread, and
+    the last reading stands until the next.
+
+    Args:
+        root_pid: the process at the root; this process by default.
+        usable_cores: what ``cpu_utilization`` is a fraction of; this machine's by default.
+        memory_limit_bytes: what memory is compared with; this machine's by default.
+        gpu_reader: reads the GPUs; made here by default.
+        cadence: how often to look.
+    """
+
+    def __init__(
+        self,
+        root_pid: int | None = None,
+        *,
+        usable_cores: float | None = None,
+        memory_limit_bytes: int | None = None,
+        gpu_reader: GpuReader | None = None,
+        cadence: Cadence | None = None,
+    ) -> None:
+        if usable_cores is None or memory_limit_bytes is None:
+            machine = detect_machine()
+            usable_cores = usable_cores or machine.usable_cores
+            memory_limit_bytes = memory_limit_bytes or machine.memory_limit_bytes
+        self.root_pid = root_pid or os.getpid()
+        self.usable_cores = usable_cores
+        self.memory_limit_bytes = memory_limit_bytes
+        cadence = cadence or Cadence()
+        self._sample_s = cadence.sample_s
+        self._scan = Throttle(cadence.scan_s, cadence.own_share / 3)
+        self._pss = Throttle(cadence.pss_s, cadence.own_share / 3)
+        self._gpu = Throttle(cadence.gpu_s, cadence.own_share / 3)
+        self._gpu_reader = gpu_reader or GpuReader()
+        self._account = CpuAccount()
+        root = read_process(self.root_pid)
+        self._members = {root.pid: root.started} if root else {}  # pid -> start time: a pid alone is recycled
+        self._processes: list[ProcessSample] = []
+        self._peak_rss_bytes = 0
+        self._pss_bytes: int | None = None
+        self._peak_pss_bytes: int | None = None
+        self._gpu_readings: list[tuple[GpuSample, ...]] = []
+        self._own_cpu_s = 0.0
+        self._lock = threading.Lock()  # guards everything above
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.start_interval()
 
     @property
-    def key(self) -> ProcessKey:
-        """Identity of the process."""
-        return self.pid, self.started
+    def own_cpu_s(self) -> float:
+        """CPU time that the monitor itself has taken, in seconds."""
+        return self._own_cpu_s
+
+    @property
+    def gpu_note(self) -> str:
+        """Why there are no GPU samples; empty where there are."""
+        return self._gpu_reader.note
+
+    def start_interval(self) -> None:
+        """Begin an interval now, and look for new processes at once."""
+        with self._lock:
+            self._sample(scan=True)
+            self._begin(time.perf_counter_ns())
+        if self._thread is None and not self._stop.is_set():
+            self._thread = threading.Thread(target=self._watch, name="paceline-monitor", daemon=True)
+            self._thread.start()
+
+    def end_interval(self) -> ResourceUse:
+        """Return what was used since the interval began, and begin the next one."""
+        if self._pss_bytes is None:
+            self._read_pss()
+        if not self._gpu_readings:
+            self._read_gpus()
+        with self._lock:
+            self._sample()
+            now_ns = time.perf_counter_ns()
+            wall_s = (now_ns - self._began_ns) * 1e-9
+            cpu_s = self._account.total_s - self._began_cpu_s
+            cores_used = cpu_s / wall_s if wall_s else 0.0
+            use = ResourceUse(
+                wall_s=wall_s,
+                cpu_s=cpu_s,
+                cores_used=cores_used,
+                usable_cores=self.usable_cores,
+                cpu_utilization=cores_used / self.usable_cores,
+                num_processes=len(self._processes),
+                rss_bytes=self._rss_bytes(),
+                pss_bytes=self._pss_bytes,
+                peak_rss_bytes=self._peak_rss_bytes,
+                peak_pss_bytes=self._peak_pss_bytes,
+                memory_limit_bytes=self.memory_limit_bytes,
+                gpus=combine_gpu_samples(self._gpu_readings),
+                gpu_note=self._gpu_reader.note,
+            )
+            self._begin(now_ns)
+            return use
+
+    def close(self) -> None:
+        """Stop the background thread; may be called twice."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _begin(self, now_ns: int) -> None:
+        """Begin an interval; the last readings of memory and GPUs stand until there are new ones."""
+        self._began_ns = now_ns
+        self._began_cpu_s = self._account.total_s
+        self._peak_rss_bytes = self._rss_bytes()
+        self._peak_pss_bytes = self._pss_bytes
+        del self._gpu_readings[:-1]
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._sample_s):
+            with self._lock:
+                self._sample()
+            self._read_pss()
+            self._read_gpus()
+
+    def _rss_bytes(self) -> int:
+        return sum(process.rss_bytes for process in self._processes)
+
+    def _sample(self, scan: bool = False) -> None:
+        """Read every known process, looking for new ones first if that is due. Needs the lock."""
+        begin_s = time.thread_time()
+        self._read_members(self._members)
+        if scan or self._scan.due():
+            with self._scan.measure():
+                # All members are roots: a runner whose parent died is adopted by init, and is still ours.
+                self._read_members(descendants(self._members))
+        self._account.update(self._processes)
+        self._peak_rss_bytes = max(self._peak_rss_bytes, self._rss_bytes())
+        self._own_cpu_s += time.thread_time() - begin_s
+
+    def _read_members(self, pids: Iterable[int]) -> None:
+        known = self._members
+        samples = [sample for pid in pids if (sample := read_process(pid))]
+        self._processes = [sample for sample in samples if known.get(sample.pid, sample.started) == sample.started]
+        self._members = {sample.pid: sample.started for sample in self._processes}
+
+    def _read_pss(self) -> None:
+        """Read the proportional set size if that is due. Takes the lock only to store it."""
+        if self._pss.due():
+            begin_s = time.thread_time()
+            with self._pss.measure():
+                pss_bytes = sum_pss_bytes(list(self._members))
+            with self._lock:
+                self._pss_bytes = pss_bytes
+                if pss_bytes is not None:
+                    self._peak_pss_bytes = max(self._peak_pss_bytes or 0, pss_bytes)
+                self._own_cpu_s += time.thread_time() - begin_s
+
+    def _read_gpus(self) -> None:
+        """Read the GPUs if that is due. Takes the lock only to store it."""
+        if self._gpu.due():
+            begin_s = time.thread_time()
+            with self._gpu.measure():
+                reading = self._gpu_reader.read()
+            with self._lock:
+                if reading:
+                    self._gpu_readings.append(reading)
+                self._own_cpu_s += time.thread_time() - begin_s
+
+
+def combine_resource_use(intervals: Sequence[ResourceUse]) -> ResourceUse | None:
+    """Return the use over several intervals of one tree: times added, peaks the largest, the rest as at the end.
+
+    Returns:
+        ``None`` for no intervals.
+    """
+    if not intervals:
+        return None
+    last = intervals[-1]
+    wall_s = sum(use.wall_s for use in intervals)
+    cpu_s = sum(use.cpu_s for use in intervals)
+    cores_used = cpu_s / wall_s if wall_s else 0.0
+    return ResourceUse(
+        wall_s=wall_s,
+        cpu_s=cpu_s,
+        cores_used=cores_used,
+        usable_cores=last.usable_cores,
+        cpu_utilization=cores_used / last.usable_cores,
+        num_processes=max(use.num_processes for use in intervals),
+        rss_bytes=last.rss_bytes,
+        pss_bytes=last.pss_bytes,
+        peak_rss_bytes=max(use.peak_rss_bytes for use in intervals),
+        peak_pss_bytes=max((use.peak_pss_bytes for use in intervals if use.peak_pss_bytes is not None), default=None),
+        memory_limit_bytes=last.memory_limit_bytes,
+        gpus=combine_gpu_samples([use.gpus for use in intervals]),
+        gpu_note=last.gpu_note,
+    )
+
+
+class Throttle:
+    """Says when a costly reading is due: not before ``least_s`` seconds, nor before its cost falls below ``share``.
+
+    Args:
+        least_s: least seconds between two readings.
+        share: share of one core that the readings may take.
+        clock: seconds that pass; tests pass a fake one.
+        cpu_clock: seconds of CPU time.
+    """
+
+    def __init__(
+        self,
+        least_s: float,
+        share: float,
+        clock: Callable[[], float] = time.monotonic,
+        cpu_clock: Callable[[], float] = time.thread_time,
+    ) -> None:
+        self._least_s = least_s
+        self._share = share
+        self._clock = clock
+        self._cpu_clock = cpu_clock
+        self._next_s = -float("inf")
+
+    def due(self) -> bool:
+        """Return whether the reading may happen now."""
+        return self._clock() >= self._next_s
+
+    @contextmanager
+    def measure(self) -> Iterator[None]:
+        """Time the reading in the ``with`` block and put off the next one by what it cost."""
+        begin_s = self._cpu_clock()
+        yield
+        cost_s = self._cpu_clock() - begin_s
+        self._next_s = self._clock() + max(self._least_s, cost_s / self._share)
 
 
 def read_process(pid: int) -> ProcessSample | None:

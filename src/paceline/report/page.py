@@ -1,0 +1,218 @@
+"""Lays out the HTML page: what stands where, in which words; the template only marks it up."""
+
+from __future__ import annotations
+
+from paceline._version import __version__
+from paceline.analysis.findings import WorkloadFindings
+from paceline.analysis.recommend import Advice, Recommendation
+from paceline.analysis.table import ScalingRow
+from paceline.report import charts, formats, palette, view
+from paceline.report.page_evidence import (
+    decision_legend,
+    heat_map,
+    ledger_part,
+    model_part,
+    plan_columns,
+    plan_rows,
+    resource_rows,
+    scaling_legend,
+    speed_bars,
+)
+from paceline.report.page_parts import Card, Fact, Failure, Kind, Page, WorkloadPart
+from paceline.report.svg import Chart
+from paceline.report.view import ReportInput
+
+LOUD_NOTICES = 2
+"""Problems shown above the recommendations; all notices stand near the end."""
+
+
+def build_page(source: ReportInput) -> Page:
+    """Return everything that the template prints.
+
+    Args:
+        source: results and the findings made of them.
+    """
+    findings, info = source.findings, source.results.experiment_info
+    env_id = info.env_id or findings.env_id
+    machine = [
+        ("environment", env_id),
+        ("algorithm", info.algo or findings.algo),
+        ("command", info.command),
+        ("date", formats.when(info.timestamp)),
+        ("paceline", info.paceline_version),
+        *view.machine_facts(findings.machine, findings.gpu),
+        ("fingerprint", info.machine_fingerprint),
+    ]
+    loud = [notice for notice in findings.notices if notice.severity == "problem"][:LOUD_NOTICES]
+    return Page(
+        version=__version__,
+        env_id=env_id,
+        algo=info.algo or findings.algo,
+        date=formats.when(info.timestamp),
+        verdict=view.verdict(source),
+        facts=_facts(source),
+        loud_notices=tuple(loud),
+        notices=tuple(notice for notice in findings.notices if notice not in loud),
+        workloads=tuple(_workload(source, workload) for workload in findings.workloads),
+        failures=tuple(
+            Failure(formats.one_line(run.name, 120), run.outcome, run.message or "no message was recorded")
+            for run in findings.runs
+            if run.outcome != "ok"
+        ),
+        method=findings.method,
+        machine=tuple((name, value) for name, value in machine if value),
+        gpu=findings.gpu,
+        train_command=view.train_command(source),
+    )
+
+
+def _facts(source: ReportInput) -> tuple[Fact, ...]:
+    findings = source.findings
+    workload = findings.primary
+    if workload is None:
+        return ()
+    row = (workload.advice.recommended if workload.advice else None) or view.fastest_row(workload.table.rows)
+    facts: list[Fact] = []
+    if row and row.sps:
+        bounds = row.sps.interval
+        between = f"95 %: {formats.interval((bounds.low, bounds.high))}" if bounds else row.sps.reason
+        facts.append(Fact("steps per second", formats.integer(row.sps.value), between))
+    if row and row.speedup and workload.table.baseline and not row.is_baseline:
+        over = f"over {workload.table.baseline.label}"
+        facts.append(Fact("speedup", formats.times(row.speedup.value), over))
+    if row and row.bottleneck:
+        held = f"at most {formats.times(row.bottleneck.speedup_if_removed)} without it"
+        facts.append(Fact("what holds it back", row.bottleneck.verdict, held))
+    if source.single_run is not None:
+        return (*facts, *_run_facts(source))
+    done = findings.outcome_counts.get("ok", 0)
+    total = max(source.results.experiment_info.total_experiments, len(findings.runs))
+    return (*facts, Fact("trials finished", f"{done} of {total}", "" if done == total else "see below for the rest"))
+
+
+def _run_facts(source: ReportInput) -> list[Fact]:
+    run = source.findings.runs[0]
+    facts = [Fact("environment steps", formats.compact(run.total_env_steps), formats.plural(run.num_iterations, "iteration"))]
+    returns = [p.episode_return_mean for p in run.curve if p.episode_return_mean is not None]
+    if returns:
+        facts.append(Fact("last mean return", f"{returns[-1]:,.0f}", f"best {max(returns):,.0f}"))
+    return facts
+
+
+def _workload(source: ReportInput, workload: WorkloadFindings) -> WorkloadPart:
+    single = source.single_run
+    rows = view.by_speed(workload.table.rows)
+    bars = speed_bars(workload, rows)
+    scaling = None if single else charts.scaling_chart(workload)
+    decision = None if single else charts.decision_chart(workload)
+    baseline = workload.table.baseline
+    caption = f"{formats.plural(len(rows), 'plan')}, fastest first. A plan is env runners x envs per runner (0 runners: in "
+    caption += "the learner's process)."
+    if baseline:
+        caption += f" Speedups are over {baseline.label}: {workload.table.baseline_rule}"
+    return WorkloadPart(
+        title=workload.table.title,
+        headline=workload.headline,
+        cards=() if single or workload.advice is None else _cards(source, workload.advice),
+        efficiency_note=workload.advice.efficiency_note if workload.advice else "",
+        caption=caption,
+        columns=plan_columns(),
+        rows=plan_rows(workload, rows),
+        bars=bars,
+        any_whisker=any(bar.whisker for bar in bars),
+        scaling=scaling,
+        scaling_legend=scaling_legend(workload, scaling) if scaling else (),
+        heat=None if single else heat_map(workload),
+        decision=decision,
+        decision_legend=decision_legend(workload, decision) if decision else (),
+        models=None if single or workload.models is None else model_part(workload.models),
+        curves=_curves(source),
+        ledger=ledger_part(workload, rows),
+        resources=resource_rows(workload, rows),
+    )
+
+
+def _curves(source: ReportInput) -> tuple[Chart, ...]:
+    run = source.single_run
+    if run is None:
+        return ()
+    curve = source.findings.runs[0].curve
+    throughput = charts.throughput_chart(curve)
+    found = [*charts.return_charts(curve), *([throughput] if throughput else []), *charts.resource_charts(run)]
+    return tuple(found)
+
+
+def _cards(source: ReportInput, advice: Advice) -> tuple[Card, ...]:
+    """Make one card per recommended plan, the recommended one first; answers without a plan keep a card of their own."""
+    groups: dict[tuple[str, bool], list[Recommendation]] = {}
+    for item in advice.recommendations:
+        key = (item.row.label, item.qualifies) if item.row else ("", False)
+        groups.setdefault(key, []).append(item)
+    best = advice.recommended
+    cards = [_card(source, advice, items, best) for items in groups.values()]
+    if best and all(card.label != best.label for card in cards):
+        cards.append(_card_of_row(source, advice, best))
+    return tuple(sorted(cards, key=lambda card: not card.recommended))
+
+
+def _card(source: ReportInput, advice: Advice, items: list[Recommendation], best: ScalingRow | None) -> Card:
+    row = items[0].row
+    recommended = bool(row and best and row.label == best.label and items[0].qualifies)
+    kinds = tuple(
+        Kind(item.scenario.name, palette.scenario_style(item.scenario.name).color, _glyph(item)) for item in items
+    )
+    notes = list(dict.fromkeys(note for item in items for note in item.guard_notes))
+    contenders = list(dict.fromkeys(label for item in items for label in item.contenders))
+    if contenders:
+        notes.append("Cannot be told apart from " + ", ".join(contenders) + ": their intervals overlap.")
+    return Card(
+        kinds=(*kinds, *([_RECOMMENDED] if recommended else [])),
+        label=row.label if row else "",
+        state="" if row is None or items[0].qualifies else "nearest; none qualifies",
+        words=plan_words(row) if row else "",
+        recommended=recommended,
+        figures=_figures(row, advice) if row else (),
+        reasons=tuple(dict.fromkeys(item.reason for item in items)),
+        notes=tuple(notes),
+        yaml=view.plan_yaml(row, source) if row and row.plan else "",
+    )
+
+
+_RECOMMENDED = Kind("recommended", "var(--accent)", "★")
+
+
+def _glyph(item: Recommendation) -> str:
+    return palette.scenario_style(item.scenario.name).glyph
+
+
+def _card_of_row(source: ReportInput, advice: Advice, row: ScalingRow) -> Card:
+    reason = next((pick.reason for pick in advice.top if pick.title == "recommended"), "")
+    return Card(
+        kinds=(_RECOMMENDED,),
+        label=row.label,
+        state="",
+        words=plan_words(row),
+        recommended=True,
+        figures=_figures(row, advice),
+        reasons=(reason,) if reason else (),
+        notes=(),
+        yaml=view.plan_yaml(row, source) if row.plan else "",
+    )
+
+
+def plan_words(row: ScalingRow) -> str:
+    """Say a plan in words: ``2 runner processes with 8 envs each, 16 envs``."""
+    each = formats.plural(row.num_envs_per_env_runner, "env")
+    if row.num_env_runners == 0:
+        return f"{each} in the learner's process"
+    runners = "1 runner process" if row.num_env_runners == 1 else f"{row.num_env_runners} runner processes"
+    return f"{runners} with {each}" + (f" each, {row.num_envs} in all" if row.num_env_runners > 1 else "")
+
+
+def _figures(row: ScalingRow, advice: Advice) -> tuple[Fact, ...]:
+    basis = advice.chart.efficiency_basis
+    return (
+        Fact("steps/s", formats.integer(row.sps.value if row.sps else None)),
+        Fact("speedup", formats.times(row.speedup.value if row.speedup else None)),
+        Fact(f"efficiency per {basis}", formats.percent(view.efficiency(row, basis), 0)),
+    )

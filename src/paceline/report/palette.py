@@ -1,0 +1,111 @@
+"""Colours, hatches and markers that mean the same thing in every chart.
+
+Colours are Okabe and Ito's (2008), told apart by people with any colour vision; every colour is doubled by a hatch, a
+marker or a word, so that the charts also read in grey.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from paceline.measure import ledger
+
+BLACK = "#000000"
+ORANGE = "#E69F00"
+SKY = "#56B4E9"
+GREEN = "#009E73"
+YELLOW = "#F0E442"
+BLUE = "#0072B2"
+VERMILION = "#D55E00"
+PURPLE = "#CC79A7"
+GREY = "#8A8F98"
+
+
+class PhaseStyle(NamedTuple):
+    """How a ledger phase is drawn and explained.
+
+    Attributes:
+        color: fill colour.
+        hatch: matplotlib hatch.
+        meaning: one line for a person who has never seen the word.
+    """
+
+    color: str
+    hatch: str
+    meaning: str
+
+
+PHASE_STYLES: dict[str, PhaseStyle] = {
+    ledger.ENV_STEP: PhaseStyle(BLUE, "", "environments step"),
+    ledger.RUNNER_WAIT: PhaseStyle(ORANGE, "//", "waiting for runners: wake-ups and stragglers"),
+    ledger.INFERENCE: PhaseStyle(GREEN, "..", "the policy chooses actions"),
+    ledger.TRANSFER: PhaseStyle(YELLOW, "xx", "copies between envs, storage and device"),
+    ledger.LEARNER_UPDATE: PhaseStyle(VERMILION, "\\\\", "gradient steps"),
+    ledger.LOGGING: PhaseStyle(SKY, "--", "progress, results, monitoring"),
+    ledger.CHECKPOINT: PhaseStyle(PURPLE, "++", "writing checkpoints"),
+    ledger.OTHER: PhaseStyle("#B8BCC4", "||", "named work that is none of these"),
+    ledger.UNATTRIBUTED: PhaseStyle("#FFFFFF", "oo", "wall time that no phase claimed"),
+}
+
+
+def phase_style(phase: str) -> PhaseStyle:
+    """Return the style of ``phase``; a phase of a newer version gets a neutral one."""
+    return PHASE_STYLES.get(phase) or PhaseStyle(GREY, "**", "")
+
+
+class ScenarioStyle(NamedTuple):
+    """How a scenario (frugal, balanced, fastest) is drawn."""
+
+    color: str
+    marker: str
+    glyph: str
+
+
+SCENARIO_STYLES: dict[str, ScenarioStyle] = {
+    "frugal": ScenarioStyle(GREEN, "s", "■"),
+    "balanced": ScenarioStyle(BLUE, "D", "◆"),
+    "fastest": ScenarioStyle(VERMILION, "^", "▲"),
+}
+
+
+def scenario_style(name: str) -> ScenarioStyle:
+    """Return the style of a scenario; an unknown one is grey."""
+    return SCENARIO_STYLES.get(name) or ScenarioStyle(GREY, "o", "●")
+
+
+RATING_FILLS: dict[str, str] = {
+    "excellent": "#08589E",
+    "good": "#4EB3D3",
+    "fair": "#BAE4BC",
+    "inefficient": "#F7F4E3",
+}
+"""One hue ramp from dark (excellent) to light (inefficient), so that order survives in grey."""
+
+
+def ink_on(fill: str) -> str:
+    """Return black or white, whichever contrasts more with ``fill`` (WCAG 2 relative luminance)."""
+    channels = [int(fill[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#FFFFFF" if (1.05 / (luminance + 0.05)) > ((luminance + 0.05) / 0.05) else "#10131A"
+
+
+_RUNNER_COLORS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY)
+_RUNNER_MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+
+
+class RunnerStyle(NamedTuple):
+    """How plans with one number of runners are drawn."""
+
+    color: str
+    marker: str
+
+
+def runner_styles(counts: Iterable[int]) -> dict[int, RunnerStyle]:
+    """Return a colour and a marker for each number of runners; they repeat only after seven."""
+    size = len(_RUNNER_COLORS)
+    return {
+        runners: RunnerStyle(_RUNNER_COLORS[index % size], _RUNNER_MARKERS[(index + index // size) % size])
+        for index, runners in enumerate(sorted(set(counts)))
+    }

@@ -1,0 +1,118 @@
+"""``dashboard.png``: six panels in two columns, drawn with matplotlib's Agg, which is imported only here and when asked.
+
+The picture is meant for a README, a slide or a phone, so type is large, hatches and markers double the colours, and the
+verdict stands on top. It uses ``Figure`` alone: no ``pyplot``, no window, no state that outlives the call.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paceline.report import formats, view
+from paceline.report.view import ReportInput
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH_IN = 14.0
+DPI = 110
+HEADER_IN = 1.75
+STYLE: dict[str, Any] = {
+    "font.size": 15,
+    "axes.titlesize": 17,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 12,
+    "axes.labelsize": 15,
+    "axes.labelcolor": "#3D4550",
+    "axes.edgecolor": "#59626F",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": False,
+    "grid.color": "#DFE3E8",
+    "xtick.color": "#3D4550",
+    "ytick.color": "#3D4550",
+    "xtick.labelsize": 14,
+    "ytick.labelsize": 14,
+    "legend.fontsize": 13,
+    "legend.frameon": False,
+    "hatch.linewidth": 0.8,
+    "text.parse_math": False,  # a "$" in an environment's name is a dollar sign
+    "text.usetex": False,
+    "svg.fonttype": "none",
+}
+
+
+def draw_dashboard(source: ReportInput, path: Path) -> None:
+    """Draw the dashboard of a sweep, or of one run, to a PNG file.
+
+    Args:
+        source: results and the findings made of them.
+        path: the file to write.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # A name in a script that the bundled font lacks is drawn as boxes; that is no reason to have no picture.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure = dashboard(source)
+        FigureCanvasAgg(figure)
+        figure.savefig(path, dpi=DPI, format="png", facecolor="white", metadata={"Software": "paceline"})
+
+
+def dashboard(source: ReportInput) -> Figure:
+    """Lay out the dashboard: header, then three rows of two panels."""
+    from matplotlib.figure import Figure as NewFigure
+
+    from paceline.report import panels_run, panels_sweep
+
+    single = source.single_run
+    rows_in = panels_run.ROW_HEIGHTS_IN if single else panels_sweep.row_heights_in(source.findings.primary)
+    lines = textwrap.wrap(view.verdict(source), 92)[:4]
+    header_in = HEADER_IN + 0.36 * max(0, len(lines) - 2)
+    figure = NewFigure(figsize=(WIDTH_IN, header_in + sum(rows_in)), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.18, h_pad=0.16, wspace=0.03, hspace=0.03)  # type: ignore[union-attr]
+    grid = figure.add_gridspec(4, 2, height_ratios=[header_in, *rows_in])
+    _header(figure.add_subplot(grid[0, :]), source, lines)
+    panels = [figure.add_subplot(grid[1 + index // 2, index % 2]) for index in range(6)]
+    if single:
+        panels_run.draw_panels(panels, source.findings, single)
+    elif source.findings.primary is not None:
+        panels_sweep.draw_panels(panels, source.findings.primary)
+    else:
+        for panel in panels:
+            say(panel, "no trial was recorded")
+    return figure
+
+
+def _header(axes: Axes, source: ReportInput, lines: list[str]) -> None:
+    axes.axis("off")
+    info = source.results.experiment_info
+    machine = source.findings.machine
+    cores = machine.get("usable_cores")
+    parts = [
+        formats.one_line(info.env_id or source.findings.env_id, 60),
+        info.algo or source.findings.algo,
+        formats.one_line(str(machine.get("cpu_model") or ""), 48),
+        f"{formats.significant(float(cores))} usable cores" if isinstance(cores, int | float) else "",
+        formats.when(info.timestamp),
+    ]
+    axes.text(0, 1, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=20, fontweight="bold", linespacing=1.25)
+    caption = textwrap.fill("  ·  ".join(part for part in parts if part), 118)
+    axes.text(0, 0, caption, transform=axes.transAxes, va="bottom", fontsize=13.5, color="#59626F")
+
+
+def say(axes: Axes, text: str, title: str = "") -> None:
+    """Write why a panel has nothing to show."""
+    axes.set_axis_off()
+    axes.set_title(title)
+    axes.text(0.5, 0.5, textwrap.fill(text, 34), transform=axes.transAxes, ha="center", va="center", color="#59626F")

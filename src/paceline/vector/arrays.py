@@ -1,0 +1,103 @@
+"""The arrays of one vector environment, laid out in one block of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium import Space
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from paceline.vector.spaces import ArrayTree, Leaf, assemble, leaves
+
+_ALIGNMENT = 64
+IDLE = -1
+"""Value of a runner's cursor between steps."""
+
+
+@dataclass(frozen=True)
+class VecArrays:
+    """Views on one block of memory; environments along the first axis, ``[N, ...]``.
+
+    Attributes:
+        observations: tree of the observation space.
+        final_observations: another such tree in ``SAME_STEP`` mode; else ``observations`` itself, which then holds the true
+            last observation of an episode.
+        actions: tree of the action space.
+        rewards: float64 ``[N]``.
+        terminated, truncated, reset_rows: bool ``[N]``.
+        busy_ns: int64 ``[R]``, nanoseconds that each runner spent stepping and resetting.
+        cursors: int64 ``[R]``, the environment that each runner is at, or :data:`IDLE`.
+    """
+
+    observations: ArrayTree
+    final_observations: ArrayTree
+    actions: ArrayTree
+    rewards: NDArray[np.float64]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    reset_rows: NDArray[np.bool_]
+    busy_ns: NDArray[np.int64]
+    cursors: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each array of a :class:`VecArrays` lies; the same in every process that is given the same arguments.
+
+    Attributes:
+        observation_space: of one environment.
+        action_space: of one environment.
+        num_envs: N.
+        num_slots: max(R, 1).
+        autoreset_mode: decides whether final observations need room of their own.
+    """
+
+    observation_space: Space[Any]
+    action_space: Space[Any]
+    num_envs: int
+    num_slots: int
+    autoreset_mode: AutoresetMode
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the block."""
+        offset = 0
+        for _, _, end in self._places():
+            offset = end
+        return max(_aligned(offset), _ALIGNMENT)
+
+    def arrays_over(self, buffer: Any) -> VecArrays:
+        """Return the views on ``buffer``, a writable block of at least :attr:`nbytes` zero bytes."""
+        arrays: Iterator[NDArray[Any]] = (
+            np.ndarray(shape, dtype, buffer=buffer, offset=end - int(np.prod(shape)) * dtype.itemsize)
+            for shape, dtype, end in self._places()
+        )
+        observations = assemble(self.observation_space, arrays)
+        final = assemble(self.observation_space, arrays) if self._keeps_finals else observations
+        actions = assemble(self.action_space, arrays)
+        return VecArrays(observations, final, actions, *arrays)
+
+    @property
+    def _keeps_finals(self) -> bool:
+        return self.autoreset_mode is AutoresetMode.SAME_STEP
+
+    def _places(self) -> Iterator[tuple[tuple[int, ...], np.dtype[Any], int]]:
+        """Yield shape, dtype and end offset of each array."""
+        observation = leaves(self.observation_space)
+        batched = [*observation, *(observation if self._keeps_finals else []), *leaves(self.action_space)]
+        flag = Leaf((), np.dtype(np.bool_))
+        batched += [Leaf((), np.dtype(np.float64)), flag, flag, flag]
+        shapes = [((self.num_envs, *leaf.shape), leaf.dtype) for leaf in batched]
+        shapes += [((self.num_slots,), np.dtype(np.int64))] * 2
+        offset = 0
+        for shape, dtype in shapes:
+            offset = _aligned(offset) + int(np.prod(shape)) * dtype.itemsize
+            yield shape, dtype, offset
+
+
+def _aligned(offset: int) -> int:
+    return -(-offset // _ALIGNMENT) * _ALIGNMENT

@@ -1,0 +1,72 @@
+"""One block of shared memory without a name: nothing is left behind, however its users die."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import secrets
+import sys
+
+from paceline.errors import ResourceError
+
+
+def create_block() -> int:
+    """Return the file descriptor of an anonymous shared-memory block of size 0.
+
+    On Linux this is a memfd, which needs no room in ``/dev/shm`` (64 MiB in many containers).
+
+    Raises:
+        ResourceError: the system refuses.
+    """
+    try:
+        if hasattr(os, "memfd_create"):
+            return os.memfd_create("paceline", os.MFD_CLOEXEC)
+        import _posixshmem  # type: ignore[import-not-found,unused-ignore]  # what multiprocessing.shared_memory uses
+
+        name = f"/paceline-{secrets.token_hex(4)}"
+        fd: int = _posixshmem.shm_open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode=0o600)
+        _posixshmem.shm_unlink(name)
+        return fd
+    except OSError as error:
+        raise ResourceError(f"expected a block of shared memory, got {error.strerror}; free some memory") from error
+
+
+def grow_block(fd: int, nbytes: int) -> mmap.mmap:
+    """Give the block its size, claim the memory now rather than in the middle of a step, and map it.
+
+    Args:
+        fd: from :func:`create_block`.
+        nbytes: size.
+
+    Raises:
+        ResourceError: there is no room.
+    """
+    available = available_bytes()
+    if available is not None and nbytes > available:
+        raise ResourceError(_no_room(nbytes, f"{available / 2**20:,.1f} MiB are available"))
+    try:
+        os.ftruncate(fd, nbytes)
+        if sys.platform == "linux":
+            os.posix_fallocate(fd, 0, nbytes)
+        return mmap.mmap(fd, nbytes)
+    except OSError as error:
+        raise ResourceError(_no_room(nbytes, error.strerror or str(error))) from error
+
+
+def available_bytes() -> int | None:
+    """Return how much memory the system can still give, or None where it does not say."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _no_room(nbytes: int, got: str) -> str:
+    return (
+        f"expected {nbytes / 2**20:,.1f} MiB of shared memory for observations and actions, got {got}; use fewer "
+        f"environments or smaller observations"
+    )

@@ -1,0 +1,137 @@
+"""What parent and runner say to each other outside the step path, and how errors travel.
+
+Messages are pickled: both ends are the same program, started by the same user, over a private socket.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+import cloudpickle
+from gymnasium.vector import AutoresetMode
+
+from paceline import errors
+from paceline.errors import EnvError, PacelineError, WorkError
+from paceline.vector.group import InfoLevel
+
+_DETAILS = ("env_index", "seed", "step", "action", "original_traceback")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """First message to a runner: what to build.
+
+    Attributes:
+        sys_path: the parent's module search path.
+        factory: pickled ``EnvFactory`` (bytes, because unpickling it needs ``sys_path``).
+        first: index of the runner's first environment.
+        count: how many environments.
+        slot: index of the runner.
+        num_envs: N of the whole vector.
+        num_slots: R of the whole vector.
+        autoreset_mode: Gymnasium's autoreset mode.
+        infos: which infos to collect.
+    """
+
+    sys_path: list[str]
+    factory: bytes
+    first: int
+    count: int
+    slot: int
+    num_envs: int
+    num_slots: int
+    autoreset_mode: AutoresetMode
+    infos: InfoLevel
+
+
+@dataclass(frozen=True)
+class Built:
+    """A runner's answer to :class:`Setup`: what its environments are like."""
+
+    observation_space: Any
+    action_space: Any
+    metadata: dict[str, Any]
+    render_mode: str | None
+    spec: Any
+
+
+@dataclass(frozen=True)
+class MapMemory:
+    """The block of shared memory has its size now."""
+
+
+@dataclass(frozen=True)
+class ResetRequest:
+    """Reset the runner's environments, or those that ``mask`` chooses."""
+
+    seeds: list[int | None]
+    options: dict[str, Any] | None
+    mask: list[bool] | None
+
+
+@dataclass(frozen=True)
+class CallRequest:
+    """Call a method of each environment."""
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SetAttrRequest:
+    """Set an attribute of each environment."""
+
+    name: str
+    values: list[Any]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error on its way to the parent, as data: the exception itself may not survive pickling."""
+
+    kind: str
+    text: str
+    details: dict[str, Any]
+
+    @classmethod
+    def of(cls, error: PacelineError) -> Failure:
+        """Pack ``error``."""
+        return cls(type(error).__name__, str(error), {name: getattr(error, name, None) for name in _DETAILS})
+
+    def unpack(self) -> PacelineError:
+        """Return an equal error."""
+        found = getattr(errors, self.kind, WorkError)
+        kind: type[PacelineError] = found if issubclass(found, PacelineError) else WorkError
+        error = kind.__new__(kind)
+        Exception.__init__(error, self.text)  # EnvError's own __init__ would append the place a second time
+        if isinstance(error, EnvError):
+            for name in _DETAILS:
+                setattr(error, name, self.details[name])
+        return error
+
+
+def send_message(channel: Connection, message: Any) -> None:
+    """Send ``message``; what plain pickle refuses (closures, classes of ``__main__``) travels by value.
+
+    Raises:
+        OSError: the other side is gone.
+        Exception: ``message`` holds something that cannot be pickled at all.
+    """
+    try:
+        payload = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception:
+        payload = cloudpickle.dumps(message)
+    channel.send_bytes(payload)
+
+
+def receive_message(channel: Connection) -> Any:
+    """Receive what :func:`send_message` sent.
+
+    Raises:
+        EOFError, OSError: the other side is gone.
+    """
+    return pickle.loads(channel.recv_bytes())

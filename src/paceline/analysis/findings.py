@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any, Literal
 
-from paceline.analysis.bottleneck import Bottleneck
-from paceline.analysis.models import AmdahlFit, FittedCurve, ModelChoice, PhaseFit, UslFit
-from paceline.analysis.recommend import Advice
-from paceline.analysis.stats import Estimate
-from paceline.analysis.table import Notice, ScalingTable
-from paceline.measure.result import Outcome, Results
+from paceline.analysis.bottleneck import Bottleneck, find_bottleneck
+from paceline.analysis.cautions import worst_first
+from paceline.analysis.curves import ScalingModels, scaling_models
+from paceline.analysis.recommend import Advice, EfficiencyBasis, recommend
+from paceline.analysis.rows import judge_learning, row_label, run_ledger, scaling_tables
+from paceline.analysis.stats import Estimate, estimate_median
+from paceline.analysis.table import Learning, Notice, ScalingRow, ScalingTable
+from paceline.measure.result import Outcome, Results, RunResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class RunFinding:
         num_iterations: measured iterations.
         total_env_steps: environment steps at the end.
         curve: learning and throughput curve, one point per measured iteration.
+        learning: whether returns held, as in :class:`~paceline.analysis.table.ScalingRow`.
         bottleneck: from the run's ledger, None without one.
     """
 
@@ -55,28 +61,8 @@ class RunFinding:
     num_iterations: int
     total_env_steps: int
     curve: tuple[LearningPoint, ...]
+    learning: Learning
     bottleneck: Bottleneck | None
-
-
-@dataclass(frozen=True, slots=True)
-class ScalingModels:
-    """The models of one table.
-
-    Attributes:
-        choice: held-out comparison of the three and the chosen one.
-        amdahl: Amdahl's law over N, None with fewer than 2 points.
-        usl: universal scalability law over N, None with fewer than 3 points.
-        phase: phase model over (R, E), None with fewer than 3 usable points (R >= 1).
-        curves: every fitted model drawn over the measured range, in speedup over the table's baseline.
-        ideal: ideal speedup per num_envs of the table: ``(N, N / N_base)``, ordered by N.
-    """
-
-    choice: ModelChoice
-    amdahl: AmdahlFit | None
-    usl: UslFit | None
-    phase: PhaseFit | None
-    curves: tuple[FittedCurve, ...] = ()
-    ideal: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +128,181 @@ class Findings:
         return self.workloads[0] if self.workloads else None
 
 
-def analyse(results: Results) -> Findings:
-    """Work out everything a report needs from ``results``; never raises on failed or missing trials."""
-    raise NotImplementedError
+def analyse(results: Results, *, baseline: str | None = None, efficiency: EfficiencyBasis = "env") -> Findings:
+    """Work out everything a report needs. Failed, unfinished and missing trials are findings, not errors.
+
+    Args:
+        results: a results file's content.
+        baseline: label of the row to take as baseline (``1x1``) instead of the rule's.
+        efficiency: which efficiency the scenarios use: per ``env`` or per ``core``.
+
+    Raises:
+        RequestError: ``baseline`` is not the label of a measured row.
+    """
+    info = results.experiment_info
+    tables = scaling_tables(results, baseline=baseline)
+    workloads = tuple(_workload(table, efficiency) for table in tables)
+    gpu = _gpu_sentence(results)
+    notices = [notice for table in tables for notice in _prefixed(table, several=len(tables) > 1)]
+    return Findings(
+        kind=info.kind,
+        headline=workloads[0].headline if workloads else "No run has been recorded, so there is nothing to say yet.",
+        env_id=info.env_id or next((run.env_id for run in results.experiments), ""),
+        algo=info.algo or next((str(run.algo.get("name", "")) for run in results.experiments), ""),
+        workloads=workloads,
+        runs=tuple(_run(run) for run in results.experiments),
+        notices=worst_first([*_file_notices(results, gpu), *notices]),
+        method=_method(results, tables),
+        outcome_counts={str(key): count for key, count in Counter(run.outcome for run in results.experiments).items()},
+        machine=info.machine,
+        gpu=gpu,
+        complete=info.complete,
+    )
+
+
+def _workload(table: ScalingTable, efficiency: EfficiencyBasis) -> WorkloadFindings:
+    several = len(table.rows) > 1
+    advice = recommend(table, efficiency=efficiency) if several else None
+    models = scaling_models(table) if several else None
+    return WorkloadFindings(_headline(table, advice), table, models, advice)
+
+
+def _headline(table: ScalingTable, advice: Advice | None) -> str:
+    if not table.measured_rows:
+        outcomes = Counter(row.outcome for row in table.rows)
+        told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+        return f"No plan finished an iteration ({told}), so nothing can be said about speed."
+    if advice is None:
+        row = table.measured_rows[0]
+        verdict = f" {row.bottleneck.sentences[0]}" if row.bottleneck else ""
+        return f"{row.label} trains at {_sps_text(row)}.{verdict}"
+    fastest = advice.recommendations[-1]
+    best, base = fastest.row, table.baseline
+    if best is None or base is None:
+        return "Every plan that was measured ended in NaN, so none can be recommended."
+    speedup = best.speedup.value if best.speedup else 1.0
+    if best.is_baseline:
+        sentence = f"{best.label} is the fastest plan here, at {_sps_text(best)}: no parallel plan beats it."
+    else:
+        sentence = f"{best.label} is the fastest plan here: {_sps_text(best)}, {speedup:.2f}x {base.label}"
+        sentence += f" ({best.bottleneck.verdict})." if best.bottleneck else "."
+    if fastest.contenders:
+        sentence += f" It cannot be told from {', '.join(fastest.contenders)}."
+    recommended = advice.recommended
+    if recommended is not None and recommended is not best and recommended.label not in fastest.contenders:
+        sentence += f" Recommended is {recommended.label} at {_sps_text(recommended)}."
+    return sentence
+
+
+def _sps_text(row: ScalingRow) -> str:
+    return f"{row.sps.value:,.0f} steps/s" if row.sps else "an unknown speed"
+
+
+def _run(run: RunResult) -> RunFinding:
+    samples = [item.sps for item in run.iterations if item.sps > 0.0]
+    ledger = run_ledger(run)
+    seconds = accumulate(item.wall_s for item in run.iterations)
+    curve = tuple(
+        LearningPoint(item.total_env_steps, elapsed, _finite(item.episode_return_mean), item.sps)
+        for item, elapsed in zip(run.iterations, seconds, strict=True)
+    )
+    return RunFinding(
+        name=run.name,
+        label=row_label(run),
+        outcome=run.outcome,
+        message=run.message,
+        sps=estimate_median(samples) if samples else None,
+        num_iterations=len(run.iterations),
+        total_env_steps=run.iterations[-1].total_env_steps if run.iterations else 0,
+        curve=curve,
+        learning="nan" if run.outcome == "nan" else judge_learning(run.iterations),
+        bottleneck=find_bottleneck(
+            ledger,
+            run.resources,
+            num_env_runners=run.config.num_env_runners,
+            iterations=len(run.iterations),
+            out_of_memory=run.outcome == "oom",
+        )
+        if ledger or run.outcome == "oom"
+        else None,
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _prefixed(table: ScalingTable, *, several: bool) -> tuple[Notice, ...]:
+    """Return the table's notices; with several workloads each says which one it is about."""
+    if not several:
+        return table.notices
+    return tuple(replace(notice, text=f"{table.title}: {notice.text}") for notice in table.notices)
+
+
+def _file_notices(results: Results, gpu: str) -> list[Notice]:
+    notices = [Notice("gpu", gpu, "info")]
+    info = results.experiment_info
+    if not info.complete:
+        missing = info.total_experiments - len(results.experiments)
+        told = f"{missing} of {info.total_experiments} trials are missing" if missing > 0 else "it was stopped"
+        notices.append(
+            Notice("incomplete", f"The run is not complete: {told}; --resume runs what is missing.", "caution")
+        )
+    if not results.experiments:
+        notices.append(Notice("nothing-measured", "The file holds no run.", "problem"))
+    return notices
+
+
+def _gpu_sentence(results: Results) -> str:
+    used = [run.resources for run in results.experiments if run.resources]
+    samples = [sample for use in used for sample in use.gpus]
+    if samples:
+        names = ", ".join(sorted({sample.name for sample in samples}))
+        known = [sample.utilization_percent for sample in samples if sample.utilization_percent is not None]
+        if not known:
+            return f"GPU: {names}; its utilisation could not be read."
+        return (
+            f"GPU: {names}, at most {max(known):.0f} % utilised (the share of time in which any kernel ran, which is not "
+            f"how much of the GPU was used)."
+        )
+    note = next((use.gpu_note for use in used if use.gpu_note), "")
+    return (
+        f"No GPU: {note}"
+        if note and not note.lower().startswith("no gpu")
+        else note or "No GPU was seen by these runs."
+    )
+
+
+def _method(results: Results, tables: Sequence[ScalingTable]) -> tuple[str, ...]:
+    summaries = [run.summary for run in results.experiments if run.summary]
+    sentences = []
+    if summaries:
+        steps = _span([summary.batch_size for summary in summaries])
+        sentences.append(
+            f"{len(results.experiments)} runs, {_span([item.num_iterations for item in summaries])} measured iterations each "
+            f"after {_span([item.warmup_iterations for item in summaries])} warm-up, {steps} environment steps an iteration."
+        )
+        sentences.append(
+            "Start-up, compilation and warm-up are timed apart and are no part of SPS; reset rows are not steps."
+        )
+    sentences += [
+        f"Speedups are over {table.baseline.label}: {table.baseline_rule}." for table in tables if table.baseline
+    ]
+    if any(len(table.rows) > 1 for table in tables):
+        sentences.append(
+            "Efficiency per env is speedup / environments; efficiency per core is speedup / cores kept busy (CPU time of the "
+            "process tree / wall time), both relative to the baseline."
+        )
+        sentences.append(
+            "Models are fitted by relative least squares to median times and judged by predicting each plan from the others; "
+            "plans with runners and plans in the learner's process (R = 0) are never fitted together."
+        )
+    sentences.append(
+        "Figures are medians; intervals are expanded percentile bootstraps (runs, then iterations), 95 % unless there are "
+        "fewer than six samples."
+    )
+    return tuple(dict.fromkeys(sentences))
+
+
+def _span(values: Sequence[int]) -> str:
+    return f"{min(values):,}" if min(values) == max(values) else f"{min(values):,} to {max(values):,}"

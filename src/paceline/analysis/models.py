@@ -46,9 +46,9 @@ class TimePoint:
 class CurvePoint:
     """One point of a fitted curve, in the table's own units (speedup over the table's baseline)."""
 
-    num_env_runners: int
-    num_envs_per_env_runner: int
-    num_envs: int
+    num_env_runners: float
+    num_envs_per_env_runner: float
+    num_envs: float
     time_s: float
     speedup: float
 

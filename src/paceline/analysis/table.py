@@ -11,6 +11,9 @@ from paceline.analysis.scaling import Rating
 from paceline.analysis.stats import Estimate
 from paceline.measure.result import GpuSample, Outcome
 
+Learning = Literal["stable", "collapsing", "nan", "unknown"]
+Severity = Literal["info", "caution", "problem"]
+
 
 @dataclass(frozen=True, slots=True)
 class Notice:
@@ -25,7 +28,7 @@ class Notice:
 
     code: str
     text: str
-    severity: Literal["info", "caution", "problem"] = "caution"
+    severity: Severity = "caution"
     rows: tuple[str, ...] = ()
 
 
@@ -104,7 +107,7 @@ class ScalingRow:
     ram_fraction: float | None = None
     gpus: tuple[GpuSample, ...] = ()
     episode_return_mean: float | None = None
-    learning: Literal["stable", "collapsing", "nan", "unknown"] = "unknown"
+    learning: Learning = "unknown"
     setup_s: float | None = None
     compile_s: float | None = None
     bottleneck: Bottleneck | None = None
@@ -136,7 +139,7 @@ class ScalingTable:
     @property
     def title(self) -> str:
         """``algo.num_epochs=4, ..``; "" where the file has one workload."""
-        return ", ".join(f"{name}={value}" for name, value in self.workload.items())
+        return workload_title(self.workload)
 
     @property
     def measured_rows(self) -> tuple[ScalingRow, ...]:
@@ -153,3 +156,8 @@ class ScalingTable:
             if row.label == label:
                 return row
         raise KeyError(label)
+
+
+def workload_title(workload: Mapping[str, Any]) -> str:
+    """Return the axes of a workload in words: ``algo.num_epochs=4, env=..``; "" for the only workload of a file."""
+    return ", ".join(f"{name}={value}" for name, value in workload.items())

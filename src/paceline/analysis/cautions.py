@@ -1,0 +1,169 @@
+"""What a reader must know before believing a table: too few, too noisy, missing, not comparable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from paceline.analysis.stats import MIN_SAMPLES
+from paceline.analysis.table import Notice, ScalingRow, ScalingTable
+from paceline.measure.ledger import UNATTRIBUTED
+
+NOISY_CV = 0.10
+"""Above this coefficient of variation of SPS a row is called noisy."""
+MUCH_UNATTRIBUTED = 20.0
+"""Above this percentage of wall time without a phase, a ledger verdict is doubtful."""
+
+_SEVERITIES = ("problem", "caution", "info")
+
+
+def worst_first(notices: Sequence[Notice]) -> tuple[Notice, ...]:
+    """Return ``notices`` ordered problem, caution, info; equal ones keep their order, duplicates go."""
+    return tuple(sorted(dict.fromkeys(notices), key=lambda notice: _SEVERITIES.index(notice.severity)))
+
+
+def table_notices(table: ScalingTable) -> tuple[Notice, ...]:
+    """Return what weakens the conclusions of ``table``, worst first."""
+    if not table.rows:
+        return ()
+    notices = [*_outcome_notices(table), *_sample_notices(table), *_comparison_notices(table), *_row_notices(table)]
+    return worst_first(notices)
+
+
+def _outcome_notices(table: ScalingTable) -> list[Notice]:
+    notices = []
+    if not table.measured_rows:
+        notices.append(
+            Notice("nothing-measured", "No plan finished an iteration; there is nothing to compare.", "problem")
+        )
+    failed = [row for row in table.rows if not row.measured]
+    if failed:
+        names = ", ".join(f"{row.label} ({row.outcome})" for row in failed)
+        notices.append(
+            Notice(
+                "failed-rows",
+                f"{len(failed)} of {len(table.rows)} plans left nothing to compare: {names}.",
+                "problem",
+                _labels(failed),
+            )
+        )
+    partly = [row for row in table.measured_rows if set(row.outcome_counts) - {"ok"}]
+    if partly:
+        names = ", ".join(f"{row.label} ({_counted(row)})" for row in partly)
+        notices.append(Notice("partly-failed", f"Not every repeat ended well: {names}.", "caution", _labels(partly)))
+    return notices
+
+
+def _sample_notices(table: ScalingTable) -> list[Notice]:
+    notices = []
+    measured = table.measured_rows
+    few = [row for row in measured if row.num_iterations < MIN_SAMPLES]
+    if few:
+        notices.append(
+            Notice(
+                "few-iterations",
+                f"{_these(few, table)} measured in fewer than {MIN_SAMPLES} iterations, too few for an interval: whether "
+                f"one plan is faster than another cannot be told; use --iterations 5 or more.",
+                "caution",
+                _labels(few),
+            )
+        )
+    noisy = [row for row in measured if row.cv is not None and row.cv > NOISY_CV]
+    if noisy:
+        names = ", ".join(f"{row.label} ({row.cv:.0%})" for row in noisy if row.cv is not None)
+        notices.append(
+            Notice(
+                "noisy",
+                f"SPS varies by more than {NOISY_CV:.0%} from iteration to iteration in {names}; something else may have "
+                f"used the machine.",
+                "caution",
+                _labels(noisy),
+            )
+        )
+    if len(measured) > 1 and all(row.num_repeats == 1 for row in measured):
+        notices.append(
+            Notice(
+                "one-repeat",
+                "Each plan ran once: the intervals say how steady a run is, not how much one run differs from the next; "
+                "use --repeats 3 to know.",
+                "info",
+            )
+        )
+    return notices
+
+
+def _comparison_notices(table: ScalingTable) -> list[Notice]:
+    notices: list[Notice] = []
+    base, measured = table.baseline, table.measured_rows
+    if base is None:
+        return notices
+    if base.num_envs > 1:
+        notices.append(
+            Notice(
+                "no-single-env",
+                f"No plan with one environment was measured: speedups are over {base.label}, and the ideal speedup of N "
+                f"environments is N/{base.num_envs}.",
+                "caution",
+            )
+        )
+    mixed = [row for row in measured if row.speedup_basis == "sps"]
+    if mixed:
+        notices.append(
+            Notice(
+                "mixed-steps",
+                f"{_these(mixed, table)} measured with another number of steps per iteration than the baseline "
+                f"({base.steps_per_iteration}); a speedup by time would be wrong and is refused, these are by SPS.",
+                "caution",
+                _labels(mixed),
+            )
+        )
+    slower = [row for row in measured if row.num_envs > base.num_envs and row.speedup and row.speedup.value < 1.0]
+    if slower:
+        names = ", ".join(row.label for row in slower)
+        notices.append(
+            Notice(
+                "slower-than-baseline",
+                f"Slower than {base.label} with more environments: {names}.",
+                "info",
+                _labels(slower),
+            )
+        )
+    return notices
+
+
+def _row_notices(table: ScalingTable) -> list[Notice]:
+    notices = []
+    unexplained = [row for row in table.rows if _unattributed(row) > MUCH_UNATTRIBUTED]
+    if unexplained:
+        names = ", ".join(f"{row.label} ({_unattributed(row):.0f} %)" for row in unexplained)
+        notices.append(
+            Notice(
+                "unattributed",
+                f"Much wall time has no phase, so verdicts are doubtful: {names}.",
+                "caution",
+                _labels(unexplained),
+            )
+        )
+    unstable = [row for row in table.rows if row.learning in ("collapsing", "nan")]
+    if unstable:
+        names = ", ".join(f"{row.label} ({row.learning})" for row in unstable)
+        notices.append(Notice("learning", f"Learning was not stable in {names}.", "caution", _labels(unstable)))
+    return notices
+
+
+def _unattributed(row: ScalingRow) -> float:
+    shares = row.bottleneck.shares if row.bottleneck else ()
+    return sum(share.percent for share in shares if share.phase == UNATTRIBUTED)
+
+
+def _labels(rows: Sequence[ScalingRow]) -> tuple[str, ...]:
+    return tuple(row.label for row in rows)
+
+
+def _these(rows: Sequence[ScalingRow], table: ScalingTable) -> str:
+    if len(rows) == len(table.measured_rows) > 1:
+        return "All plans were"
+    return ", ".join(_labels(rows)) + (" was" if len(rows) == 1 else " were")
+
+
+def _counted(row: ScalingRow) -> str:
+    return ", ".join(f"{count} {outcome}" for outcome, count in row.outcome_counts.items())

@@ -25,6 +25,7 @@ class RolloutBuffer:
         action_dtype: dtype in which the policy gives actions.
         rollout_length: T.
         num_envs: N.
+        final_capacity: K, how many true last observations there is room for at first.
     """
 
     def __init__(
@@ -34,6 +35,8 @@ class RolloutBuffer:
         action_dtype: Any,
         rollout_length: int,
         num_envs: int,
+        *,
+        final_capacity: int = 1,
     ) -> None:
         shape = (rollout_length, num_envs)
         self.rollout_length = rollout_length
@@ -47,9 +50,9 @@ class RolloutBuffer:
         self._rows = [_map(lambda leaf, t=t: leaf[t], self.observations) for t in range(rollout_length + 1)]
         self._leaves = _leaf_paths(self.observations)
         self._final_space = observation_space
-        self._final_capacity = num_envs
+        self._final_capacity = final_capacity
         self._final_rows: list[int] = []
-        self._final_observations: ObsTree = _zeros(observation_space, (num_envs,))
+        self._final_observations: ObsTree = _zeros(observation_space, (final_capacity,))
 
     def row(self, t: int) -> ObsTree:
         """Return the observations of row ``t``, views ``[N, ...]``."""

@@ -1,0 +1,69 @@
+"""Evaluation: how well a policy does over whole episodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from paceline.spec import Plan
+from paceline.training.policy import Policy
+from paceline.vector import make_vec
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Undiscounted, unscaled returns and lengths of the episodes, ``[num_episodes]``."""
+
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+
+
+def evaluate(
+    policy: Policy, *, num_episodes: int, num_envs: int = 10, seed: int = 1_000_003, deterministic: bool = True
+) -> Evaluation:
+    """Play ``num_episodes`` whole episodes.
+
+    Every environment plays a quota of episodes that is fixed beforehand; taking the first ones to finish instead would
+    favour short episodes.
+
+    Args:
+        policy: the policy.
+        num_episodes: how many episodes.
+        num_envs: how many environments play at once.
+        seed: seed of the environments; unlike any that training uses by default.
+        deterministic: take the most probable action instead of a sample.
+
+    Raises:
+        EnvError: an environment broke.
+    """
+    num_envs = min(num_envs, num_episodes)
+    quota = np.full(num_envs, num_episodes // num_envs)
+    quota[: num_episodes % num_envs] += 1
+    returns: list[list[float]] = [[] for _ in range(num_envs)]
+    lengths: list[list[int]] = [[] for _ in range(num_envs)]
+    plan = Plan(num_env_runners=0, num_envs_per_env_runner=num_envs)
+    venv = make_vec(
+        policy.spec.env, num_envs, plan=plan, autoreset_mode=AutoresetMode.SAME_STEP, infos="none", copy=False
+    )
+    try:
+        observations, _ = venv.reset(seed=seed)
+        total, steps = np.zeros(num_envs), np.zeros(num_envs, np.int64)
+        while any(len(done) < wanted for done, wanted in zip(returns, quota, strict=True)):
+            venv.send(policy.act_batch(observations, deterministic=deterministic))
+            batch = venv.recv()
+            observations = batch.observations
+            total += batch.rewards
+            steps += 1
+            for n in np.flatnonzero(batch.terminated | batch.truncated):
+                if len(returns[n]) < quota[n]:
+                    returns[n].append(float(total[n]))
+                    lengths[n].append(int(steps[n]))
+                total[n], steps[n] = 0.0, 0
+    finally:
+        venv.close()
+    return Evaluation(
+        np.array([value for done in returns for value in done]), np.array([value for done in lengths for value in done])
+    )

@@ -1,0 +1,103 @@
+"""A trained policy, loaded from a run's folder, that acts on raw observations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from paceline.agents.agent import Agent, PolicyState
+from paceline.envs import make_env
+from paceline.errors import ResultsError, SpecError
+from paceline.spec import RunSpec, build_spec
+from paceline.training.checkpoint import Checkpoint, CheckpointStore, load_checkpoint
+
+
+class Policy:
+    """A policy and the spaces that it acts in.
+
+    Args:
+        agent: networks and distribution.
+        state: parameters and observation statistics.
+        spec: the run that it comes from.
+        seed: seed of sampled actions.
+    """
+
+    def __init__(self, agent: Agent, state: PolicyState, spec: RunSpec, *, seed: int = 0) -> None:
+        self.agent = agent
+        self.state = state
+        self.spec = spec
+        self._key = jax.random.key(seed)
+        self._mode = jax.jit(agent.act_deterministic)
+        self._sample = jax.jit(agent.act_sampled)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, which: str = "best", seed: int = 0) -> Self:
+        """Load a policy.
+
+        Args:
+            folder: the ``--out`` folder of a training run, or one checkpoint's folder.
+            which: ``best`` or ``last`` checkpoint of the run.
+            seed: seed of sampled actions.
+
+        Raises:
+            ResultsError: there is no readable checkpoint, or it does not fit its own spec.
+            EnvNotFoundError: the run's environment cannot be built here.
+        """
+        checkpoint = find_checkpoint(Path(folder), which)
+        try:
+            spec = build_spec(RunSpec, checkpoint.meta.get("spec", {}), source=str(checkpoint.path))
+        except SpecError as error:
+            raise ResultsError(f"{error}; the checkpoint is of another version of paceline") from None
+        env = make_env(spec.env)
+        try:
+            agent = Agent(
+                spec.algo.network,
+                env.observation_space,
+                env.action_space,
+                normalize_observations=bool(spec.algo.normalize_observations),
+            )
+        finally:
+            env.close()
+        template = {"policy": agent.init(jax.random.key(0))}
+        arrays = {name: array for name, array in checkpoint.arrays.items() if name.startswith("policy/")}
+        state = Checkpoint(checkpoint.path, checkpoint.meta, arrays).restore(template)["policy"]
+        return cls(agent, state, spec, seed=seed)
+
+    def act(self, obs: Any, *, deterministic: bool = True) -> NDArray[Any]:
+        """Return the action for one observation of the environment, in the form that ``env.step`` takes."""
+        batched = jax.tree.map(lambda leaf: np.asarray(leaf)[None], obs)
+        return self.act_batch(batched, deterministic=deterministic)[0]
+
+    def act_batch(self, observations: Any, *, deterministic: bool = True) -> NDArray[Any]:
+        """Return actions ``[N, ..]`` for observations ``[N, ..]``, in the form that a vector environment takes."""
+        observations = jax.tree.map(_as_float32, observations)
+        if deterministic:
+            actions = self._mode(self.state, observations)
+        else:
+            self._key, key = jax.random.split(self._key)
+            actions = self._sample(self.state, key, observations)
+        return self.agent.distribution.to_env(np.asarray(actions))
+
+
+def find_checkpoint(folder: Path, which: str) -> Checkpoint:
+    """Return the ``best`` or ``last`` checkpoint below a run's folder, or the checkpoint that ``folder`` itself is.
+
+    Raises:
+        ResultsError: there is none.
+    """
+    if not folder.is_dir():
+        raise ResultsError(f"{folder}: no such folder; give the --out folder of `paceline train`")
+    if (folder / "checkpoint.json").is_file():
+        return load_checkpoint(folder)
+    store = CheckpointStore(folder / "checkpoints")
+    return store.last() if which == "last" else store.best()
+
+
+def _as_float32(leaf: Any) -> NDArray[Any]:
+    # As the rollout buffer stores them, so that acting here is acting there.
+    array = np.asarray(leaf)
+    return array.astype(np.float32) if np.issubdtype(array.dtype, np.floating) else array

@@ -1,0 +1,61 @@
+"""JAX, set up for one process: device, threads, compilation cache. Nothing else in the package configures JAX."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from paceline.errors import PlanError
+from paceline.machine import set_math_threads
+from paceline.spec import Plan
+
+
+def cache_dir() -> Path:
+    """Return where compiled programs are kept between runs (``XDG_CACHE_HOME``/paceline/xla)."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "paceline" / "xla"
+
+
+def set_up_jax(plan: Plan) -> dict[str, Any]:
+    """Hold the math libraries to the plan's threads, choose the device, and keep compiled programs on disk.
+
+    Threads only take effect in a process that has not yet run a JAX operation; trials are such processes.
+
+    Returns:
+        What was chosen, as plain data: ``platform``, ``device``.
+
+    Raises:
+        PlanError: the plan asks for a GPU that JAX does not see.
+    """
+    if plan.learner_threads is not None:
+        set_math_threads(plan.learner_threads)
+    if plan.device == "cpu" and "jax" not in sys.modules:
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    # A plain wheel on a machine without accelerators warns about it at every start; `paceline doctor` says it better.
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
+    import jax
+
+    try:
+        directory = cache_dir()
+        directory.mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str(directory))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    except OSError:
+        pass  # a home that cannot be written costs compile time, nothing else
+    device = _choose_device(jax, plan)
+    jax.config.update("jax_default_device", device)
+    return {"platform": device.platform, "device": device.device_kind}
+
+
+def _choose_device(jax: Any, plan: Plan) -> Any:
+    wanted = {"auto": None, "cpu": "cpu", "gpu": "gpu"}[plan.device]
+    try:
+        return jax.devices(wanted)[0] if wanted else jax.devices()[0]
+    except RuntimeError:
+        raise PlanError(
+            'device gpu was asked for, but JAX sees none; install the CUDA build with pip install "paceline[cuda13]", '
+            "or use device cpu"
+        ) from None

@@ -1,0 +1,175 @@
+"""A fresh process that is given one request, answers in events, and leaves nothing behind.
+
+It is a new interpreter (no state of the caller's, no need for a ``__main__`` guard in the user's script) in a session
+of its own, with the caller's ``sys.path``. The transport is JSON lines over a pipe that only this purpose uses.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from paceline.errors import ResourceError
+from paceline.sweep import guard
+
+STOP_GRACE_S = 3.0
+"""How long a process may take to put runners and shared memory away when it is asked to stop."""
+KILL_GRACE_S = 0.5
+"""How long what a killed process started may take to go by itself."""
+OUTPUT_BYTES = 64 * 2**10
+"""How much of the end of what a process prints is kept."""
+
+Event = Mapping[str, Any]
+
+
+class FreshProcess:
+    """One process, its events and its output, seen from the caller.
+
+    Args:
+        request: plain JSON data, ``task`` among it; see :mod:`paceline.sweep.child`.
+        environment: variables to add to the process's environment.
+
+    Raises:
+        ResourceError: the process cannot be started.
+    """
+
+    def __init__(self, request: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
+        self.begin_s = time.monotonic()
+        self._mark = secrets.token_hex(8)
+        self._tail = b""
+        self._partial_line = b""
+        self._selector = selectors.DefaultSelector()
+        self._events_fd, child_events_fd = os.pipe()
+        self._output_fd, child_output_fd = os.pipe()
+        process: subprocess.Popen[bytes] | None = None
+        try:
+            process = self._start(child_events_fd, child_output_fd, environment or {})
+            self._guard = _start_guard(process.pid, self._mark)
+        except OSError as error:
+            if process:
+                process.kill()
+                process.wait()
+            self._close()
+            raise ResourceError(
+                f"expected to start a process, got {error}; close other programs or raise the limit on processes "
+                f"(ulimit -u)"
+            ) from None
+        finally:
+            os.close(child_events_fd)
+            os.close(child_output_fd)
+        self._process = process
+        self._selector.register(self._events_fd, selectors.EVENT_READ)
+        self._selector.register(self._output_fd, selectors.EVENT_READ)
+        assert process.stdin is not None
+        with suppress(BrokenPipeError), process.stdin as stdin:
+            line = {**request, "python_path": os.environ.get("PYTHONPATH")}
+            stdin.write(json.dumps(line).encode() + b"\n")
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status (negative: the signal that killed it); ``None`` while it lives."""
+        return self._process.poll()
+
+    @property
+    def output(self) -> str:
+        """The end of what it has printed."""
+        return self._tail.decode("utf-8", "replace").strip()
+
+    def events(self, timeout_s: float) -> list[Event]:
+        """Return the events that have come, waiting at most ``timeout_s`` for anything to happen."""
+        if not self._selector.get_map():  # it closed both ends, yet it lives
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout_s)
+            return []
+        found: list[Event] = []
+        for key, _ in self._selector.select(timeout_s):
+            chunk = os.read(key.fd, 1 << 16)
+            if not chunk:
+                self._selector.unregister(key.fd)
+            elif key.fd == self._output_fd:
+                self._tail = (self._tail + chunk)[-OUTPUT_BYTES:]
+            else:
+                *lines, self._partial_line = (self._partial_line + chunk).split(b"\n")
+                found += [json.loads(line) for line in lines]
+        return found
+
+    def last_events(self) -> list[Event]:
+        """Return what an ended process had still written."""
+        found: list[Event] = []
+        for _ in range(1000):  # bounded: something that it left behind may go on printing
+            if not (self._selector.get_map() and self._selector.select(0.0)):
+                break
+            found += self.events(0.0)
+        return found
+
+    def ask_to_stop(self) -> list[Event]:
+        """Ask it to unwind (close runners, unlink shared memory), wait a little, and return its last events."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+        deadline_s = time.monotonic() + STOP_GRACE_S
+        found: list[Event] = []
+        while self._process.poll() is None and time.monotonic() < deadline_s:
+            found += self.events(0.05)
+        return found + self.last_events()
+
+    def end(self) -> None:
+        """Kill whatever is left of it and of everything that it started."""
+        guard.end_group(self._process.pid, self._mark, grace_s=KILL_GRACE_S, reap=self._process.poll)
+        self._process.wait()
+        self._close()
+        assert self._guard.stdin is not None
+        with suppress(BrokenPipeError), self._guard.stdin as stdin:
+            stdin.write(b".")
+        self._guard.wait()
+
+    def _start(self, events_fd: int, output_fd: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        search_path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "paceline.sweep.child", str(events_fd), str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=output_fd,
+            stderr=output_fd,
+            pass_fds=(events_fd,),
+            start_new_session=True,  # Ctrl-C in the terminal reaches the caller alone
+            env={**os.environ, **environment, "PYTHONPATH": search_path, guard.MARK: self._mark},
+        )
+
+    def _close(self) -> None:
+        self._selector.close()
+        os.close(self._events_fd)
+        os.close(self._output_fd)
+
+
+def describe_exit(returncode: int) -> str:
+    """Say how a process ended: ``exited with status 3``, ``was killed by SIGSEGV``."""
+    if returncode < 0:
+        number = -returncode
+        with suppress(ValueError):
+            return f"was killed by {signal.Signals(number).name}"
+        return f"was killed by signal {number}"
+    return f"exited with status {returncode}"
+
+
+def _start_guard(leader_pid: int, mark: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(guard.__file__), str(leader_pid), mark],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )

@@ -1,0 +1,83 @@
+"""Fills in the algorithm's open fields for each environment, in a fresh process.
+
+Presets depend on the environment's spaces, so the environment has to be built once. It may be slow, print, hang or take
+its process with it, and it may load JAX; none of that belongs in the process that measures.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+
+from paceline import errors
+from paceline.errors import EnvTimeoutError, PacelineError, WorkError
+from paceline.spec import RunSpec
+from paceline.sweep.process import FreshProcess, describe_exit
+
+ENTRY_POINT = "paceline.sweep.child:resolve_run"
+TIMEOUT_S = 120.0
+
+
+def resolve_in_fresh_process(
+    runs: Sequence[RunSpec], *, entry_point: str = ENTRY_POINT, timeout_s: float = TIMEOUT_S
+) -> list[RunSpec]:
+    """Return ``runs`` with every field of ``algo`` filled in.
+
+    Args:
+        runs: any number; each distinct pair of environment and algorithm is looked at once.
+        entry_point: ``package.module:function`` that maps one run to its resolved self.
+        timeout_s: wall seconds for all of them.
+
+    Raises:
+        PacelineError: whatever building the environment raised (``EnvNotFoundError``, ``UnsupportedSpaceError``, ..).
+        EnvTimeoutError: it took longer than ``timeout_s``.
+        WorkError: the process died.
+    """
+    keys = [_key(run) for run in runs]
+    distinct = dict(zip(keys, runs, strict=True))
+    request = {
+        "task": "resolve",
+        "entry_point": entry_point,
+        "runs": [run.model_dump(mode="json") for run in distinct.values()],
+    }
+    process = FreshProcess(request)
+    found = []
+    try:
+        while process.returncode is None:
+            found += process.events(0.2)
+            if len(found) == len(distinct) or any(event["event"] == "failed" for event in found):
+                break
+            if time.monotonic() - process.begin_s > timeout_s:
+                raise EnvTimeoutError(
+                    f"expected {runs[0].env.id} to be built within {timeout_s:g} s, got no answer; see whether it "
+                    f"waits for something"
+                )
+        else:
+            found += process.last_events()
+    finally:
+        process.end()
+    for event in found:
+        if event["event"] == "failed":
+            raise error_named(event["error_type"], event["message"])
+    if len(found) < len(distinct):
+        lines = process.output.splitlines()
+        words = f"; its last words: {lines[-1].strip()[:200]}" if lines else ""
+        raise WorkError(
+            f"expected {runs[0].env.id} to be built, but the process that tried "
+            f"{describe_exit(process.returncode or 0)}{words}"
+        )
+    resolved = dict(zip(distinct, (RunSpec.model_validate(event["run"]).algo for event in found), strict=True))
+    return [run.model_copy(update={"algo": resolved[key]}) for run, key in zip(runs, keys, strict=True)]
+
+
+def error_named(name: str, message: str) -> PacelineError:
+    """Return the paceline error of class ``name``; a :class:`WorkError` if paceline has none of that name."""
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, PacelineError):
+        return kind(message)
+    return WorkError(message)
+
+
+def _key(run: RunSpec) -> str:
+    return json.dumps([run.env.model_dump(mode="json"), run.algo.model_dump(mode="json")], sort_keys=True)

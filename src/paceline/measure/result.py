@@ -7,10 +7,12 @@ The file's shape is a superset of the published experiment's: ``experiment_info 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from paceline.errors import ResultsError
 
@@ -81,6 +83,12 @@ class IterationRecord(Record):
     episode_length_mean: float | None = None
     num_episodes: int = 0
     metrics: dict[str, float] = Field(default_factory=dict)
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _leave_out_unknown_metrics(cls, value: Any) -> Any:
+        """Leave out metrics that were NaN or infinite: a file holds null in their place."""
+        return {key: item for key, item in value.items() if item is not None} if isinstance(value, dict) else value
 
 
 class Summary(Record):
@@ -160,7 +168,7 @@ class Results(Record):
 
     def to_json(self) -> str:
         """Return the file's text."""
-        return json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
+        return dump_json(self, indent=1) + "\n"
 
 
 def parse_results(text: str, *, source: str | Path) -> Results:
@@ -180,9 +188,12 @@ def parse_results(text: str, *, source: str | Path) -> Results:
         raise ResultsError(
             f"{source}: expected a paceline results file (format {FORMAT!r}); give a folder made by paceline"
         )
-    if data.get("format_version", 0) > FORMAT_VERSION:
+    version = data.get("format_version")
+    if not isinstance(version, int):
+        raise ResultsError(f"{source}: expected a whole number as format_version, got {version!r}; the file is damaged")
+    if version > FORMAT_VERSION:
         raise ResultsError(
-            f"{source}: written by a newer paceline (format version {data['format_version']}, this one reads up to "
+            f"{source}: written by a newer paceline (format version {version}, this one reads up to "
             f"{FORMAT_VERSION}); upgrade paceline"
         )
     try:
@@ -193,3 +204,28 @@ def parse_results(text: str, *, source: str | Path) -> Results:
         raise ResultsError(
             f"{source}: field {path}: {problem['msg']}; the file is damaged or of another program"
         ) from None
+
+
+def dump_json(value: Any, *, indent: int | None = None) -> str:
+    """Return ``value`` as strict JSON: NaN and infinity, which JSON has no words for, become null."""
+    return json.dumps(finite(value), indent=indent, allow_nan=False)
+
+
+def finite(value: Any) -> Any:
+    """Return ``value`` as plain JSON data with every NaN and infinity replaced by ``None``.
+
+    Takes pydantic models, mappings, sequences, paths and NumPy scalars.
+    """
+    if isinstance(value, BaseModel):
+        return finite(value.model_dump(mode="python"))
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, str | bool | int) or value is None:
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes):
+        return [finite(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays
+        return finite(value.tolist())
+    return str(value)

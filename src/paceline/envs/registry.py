@@ -11,7 +11,6 @@ Forms of an environment's name:
 from __future__ import annotations
 
 import difflib
-import inspect
 import re
 import sys
 import traceback
@@ -127,7 +126,8 @@ def env_factory(
     """Return the factory of ``env``; names that can be checked without building anything are checked.
 
     Args:
-        env: a spec, a name (see the module's docstring), a callable that returns an environment, or an environment class.
+        env: a spec, a name (see the module's docstring), a callable that returns an environment, or an environment's
+            class.
         render_mode: Gymnasium's render mode.
         **kwargs: keyword arguments of the environment; they override those of a spec or a query.
 
@@ -283,15 +283,15 @@ def _sentence(error: BaseException) -> str:
 def _name_of(builder: Any) -> str:
     module = getattr(builder, "__module__", None) or type(builder).__module__
     name = getattr(builder, "__qualname__", None) or type(builder).__qualname__
-    if name == "<lambda>" or inspect.isfunction(builder) and "<locals>" in name:
-        name = name.replace(".<locals>", "")
-    return f"{module}:{name}"
+    return f"{module}:{name.replace('.<locals>', '')}"
 
 
 def _parse_word(text: str) -> Any:
     words: dict[str, Any] = {"true": True, "false": False, "none": None}
     if text.lower() in words:
         return words[text.lower()]
+    if not re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", text, re.IGNORECASE):  # float() would take nan and inf for numbers
+        return text
     for number in (int, float):
         try:
             return number(text)

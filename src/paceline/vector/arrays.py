@@ -24,8 +24,8 @@ class VecArrays:
 
     Attributes:
         observations: tree of the observation space.
-        final_observations: another such tree in ``SAME_STEP`` mode; else ``observations`` itself, which then holds the true
-            last observation of an episode.
+        final_observations: another such tree in ``SAME_STEP`` mode; else ``observations`` itself, which then holds the
+            true last observation of an episode.
         actions: tree of the action space.
         rewards: float64 ``[N]``.
         terminated, truncated, reset_rows: bool ``[N]``.

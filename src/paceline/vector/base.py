@@ -79,7 +79,10 @@ class VecEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
 
     @abstractmethod
     def busy_ns(self) -> NDArray[np.int64]:
-        """Return the cumulative time that each runner spent inside ``env.step`` and ``env.reset``, int64 ``[max(R, 1)]``."""
+        """Return the cumulative nanoseconds that each runner spent in its environments, int64 ``[max(R, 1)]``.
+
+        Measured around the loop over the runner's environments, so that it costs two clock readings a step.
+        """
 
     @abstractmethod
     def runner_pids(self) -> tuple[int, ...]:

@@ -88,9 +88,7 @@ class BatchedVecEnv(VecEnv):
     def _release(self) -> None:
         """Give up what a failed vector environment holds, processes first."""
 
-    def reset(  # type: ignore[override]  # Gymnasium's own vector environments take lists of seeds too
-        self, *, seed: ResetSeed = None, options: dict[str, Any] | None = None
-    ) -> tuple[ObsTree, dict[str, Any]]:
+    def reset(self, *, seed: ResetSeed = None, options: dict[str, Any] | None = None) -> tuple[ObsTree, dict[str, Any]]:
         """Reset all environments, or those of ``options["reset_mask"]``.
 
         Args:
@@ -111,7 +109,7 @@ class BatchedVecEnv(VecEnv):
             options = {key: value for key, value in options.items() if key != "reset_mask"}
         seeds = resolve_seeds(seed, self.num_envs, first_reset=not self._was_reset)
         if not self._was_reset and mask is not None and not mask.all():
-            raise RequestError("expected all environments to be reset first, got a reset_mask; call reset() without one")
+            raise RequestError("expected all environments to be reset first, got a reset_mask; call reset() without it")
         chosen = [True] * self.num_envs if mask is None else mask.tolist()
         self.env_seeds = tuple(
             new if pick and new is not None else old
@@ -244,7 +242,7 @@ class BatchedVecEnv(VecEnv):
 
 
 def _store_actions(target: Any, actions: Any, path: str) -> None:
-    """Copy ``actions`` into the tree of arrays ``target``; shapes must agree, dtypes may differ in size but not in kind."""
+    """Copy ``actions`` into the tree ``target``; shapes must agree, dtypes may differ in size but not in kind."""
     if isinstance(target, np.ndarray):
         source = np.asarray(actions)
         if source.shape != target.shape:

@@ -73,9 +73,9 @@ class EnvGroup:
         self._actions = map_tree(lambda array: array[rows], arrays.actions)
         self._flags = (arrays.terminated[rows], arrays.truncated[rows], arrays.reset_rows[rows])
         # Storing a scalar through a memoryview costs two thirds of storing it through an array, and it refuses None.
-        self._rewards = memoryview(arrays.rewards[rows])
-        self._terminated, self._truncated, self._reset_rows = (memoryview(flags) for flags in self._flags)
-        self._cursors = memoryview(arrays.cursors)
+        self._rewards: memoryview[float] = arrays.rewards[rows].data  # type: ignore[assignment]
+        self._terminated, self._truncated, self._reset_rows = (flags.data for flags in self._flags)
+        self._cursors = arrays.cursors.data
         self._busy_ns = arrays.busy_ns
         self._over = [False] * len(envs)
         self._vector_steps = 0
@@ -101,7 +101,8 @@ class EnvGroup:
 
     def _step_same(self, actions: list[Any]) -> list[InfoRecord]:
         records: list[InfoRecord] = []
-        rewards, cursors, slot, first, all_infos = self._rewards, self._cursors, self._slot, self._first, self._all_infos
+        rewards, cursors, slot, first = self._rewards, self._cursors, self._slot, self._first
+        all_infos = self._all_infos
         for flags in self._flags[:2]:
             flags.fill(False)
         index = 0
@@ -246,7 +247,7 @@ class EnvGroup:
         frames = error.__traceback__
         if isinstance(error, ContractBreach):
             kind, message = EnvContractError, str(error)
-        elif frames is not None and frames.tb_next is None:  # raised by this module's own loop, which handled the result
+        elif frames is not None and frames.tb_next is None:  # raised by this module's own loop, handling the result
             kind, message = EnvContractError, _misfit(result, error)
         return kind(
             message,

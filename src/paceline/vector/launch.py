@@ -1,7 +1,8 @@
 """The parent's side of one runner process: starting it, waking it, seeing it die, ending it.
 
-A runner is a plain subprocess, not a fork: a process that has JAX loaded must not be forked, the math libraries must find
-their thread counts in the environment before they load, and a subprocess does not import the user's ``__main__`` again.
+A runner is a plain subprocess, not a fork: a process that has JAX loaded must not be forked, the math libraries must
+find their thread counts in the environment before they load, and a subprocess does not import the user's ``__main__``
+again.
 """
 
 from __future__ import annotations

@@ -41,8 +41,8 @@ def make_vec(
         env: an id, a callable that returns an environment, an environment class or a spec.
         num_envs: N; may be left out if ``plan`` is given.
         plan: decides backend, runners, threads and pinning; the arguments for these must then be left out.
-        backend: ``serial`` (this process), ``shm`` (runner processes) or ``auto``: serial for one environment or one usable
-            core, else shm.
+        backend: ``serial`` (this process), ``shm`` (runner processes) or ``auto``: serial for one environment or one
+            usable core, else shm.
         num_env_runners: R; default: one per usable core, at most N.
         autoreset_mode: Gymnasium's autoreset mode.
         infos: ``all`` as Gymnasium does, ``final`` (only of an episode's last step) or ``none`` (fastest).

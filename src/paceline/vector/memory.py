@@ -6,6 +6,7 @@ import mmap
 import os
 import secrets
 import sys
+from pathlib import Path
 
 from paceline.errors import ResourceError
 
@@ -56,7 +57,7 @@ def grow_block(fd: int, nbytes: int) -> mmap.mmap:
 def available_bytes() -> int | None:
     """Return how much memory the system can still give, or None where it does not say."""
     try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
+        with Path("/proc/meminfo").open(encoding="ascii") as lines:
             for line in lines:
                 if line.startswith("MemAvailable:"):
                     return int(line.split()[1]) * 1024

@@ -167,7 +167,7 @@ def _answer(channel: Connection, message: Any) -> None:
         raise
     except Exception as error:
         refusal = EnvContractError(
-            f"expected infos and results that can be pickled, got {type(error).__name__}: {error}; return plain data, or "
-            f"make the vector environment with infos='none'"
+            f"expected infos and results that can be pickled, got {type(error).__name__}: {error}; return plain data, "
+            f"or make the vector environment with infos='none'"
         )
         send_message(channel, Failure.of(refusal))

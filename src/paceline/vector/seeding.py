@@ -12,8 +12,8 @@ from paceline.errors import RequestError
 def derive_seeds(seed: int, num_envs: int) -> list[int]:
     """Return one seed per environment, each below 2^31.
 
-    Environment i gets the first word of ``SeedSequence(seed, spawn_key=(i,))``: statistically independent of its
-    neighbours (which ``seed + i`` is not: runs with seeds 0 and 1 would share N - 1 environments), and independent of N.
+    Environment i gets the first word of ``SeedSequence(seed, spawn_key=(i,))``, whatever N is. (With ``seed + i``, runs
+    of seeds 0 and 1 would share N - 1 environments.)
 
     Args:
         seed: non-negative integer.

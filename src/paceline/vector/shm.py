@@ -8,8 +8,10 @@ caller wants them.
 from __future__ import annotations
 
 import os
+import sys
 import weakref
 from collections.abc import Sequence
+from itertools import pairwise
 from time import monotonic
 from typing import Any
 
@@ -94,8 +96,6 @@ class ShmVecEnv(BatchedVecEnv):
 
     def _set_up(self, factory: EnvFactory, memory_fd: int) -> None:
         """Have every runner build its environments at the same time, then agree on the memory."""
-        import sys
-
         deadline = None if self._timeout_s is None else monotonic() + max(self._timeout_s, _LEAST_STARTUP_S)
         payload = cloudpickle.dumps(factory)
         count = len(self._runners)
@@ -243,7 +243,7 @@ class ShmVecEnv(BatchedVecEnv):
 def partition(num_envs: int, num_parts: int) -> list[range]:
     """Divide environments 0 to N - 1 into consecutive parts whose sizes differ by at most one."""
     bounds = np.linspace(0, num_envs, num_parts + 1).round().astype(int).tolist()
-    return [range(start, stop) for start, stop in zip(bounds, bounds[1:], strict=False)]
+    return [range(start, stop) for start, stop in pairwise(bounds)]
 
 
 def _end_runners(runners: list[RunnerProcess], owner_pid: int, grace_s: float = _CLOSE_GRACE_S) -> None:

@@ -1,7 +1,7 @@
 """Spaces as arrays: which are supported, what a batch of them looks like, and checked writing of one row.
 
-A space is a tree: ``Dict`` and ``Tuple`` are its branches, ``Box``, ``Discrete``, ``MultiDiscrete`` and ``MultiBinary`` its
-leaves. A batch of N elements is the same tree with one array ``[N, ...]`` per leaf, as Gymnasium batches them.
+A space is a tree: ``Dict`` and ``Tuple`` are its branches, ``Box``, ``Discrete``, ``MultiDiscrete`` and ``MultiBinary``
+its leaves. A batch of N elements is the same tree with one array ``[N, ...]`` per leaf, as Gymnasium batches them.
 """
 
 from __future__ import annotations
@@ -41,13 +41,14 @@ def check_supported(space: Space[Any], role: str) -> None:
         role: ``observation`` or ``action``.
 
     Raises:
-        UnsupportedSpaceError: a part of the space is ``Text``, ``Graph``, ``Sequence``, ``OneOf``, of object dtype or custom.
+        UnsupportedSpaceError: a part is ``Text``, ``Graph``, ``Sequence``, ``OneOf``, of object dtype or custom.
     """
     for path, leaf in _walk(space, ""):
         if not isinstance(leaf, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
             raise UnsupportedSpaceError(
                 f"expected an {role} space of {_SUPPORTED}, got {type(leaf).__name__} at {role}{path}; wrap the "
-                f"environment so that this part becomes a Box (gymnasium.wrappers.TransformObservation or TransformAction)"
+                f"environment so that this part becomes a Box (gymnasium.wrappers.TransformObservation, "
+                f"TransformAction)"
             )
         if leaf.dtype is None or leaf.dtype.hasobject:
             raise UnsupportedSpaceError(
@@ -101,8 +102,8 @@ def split_rows(tree: ArrayTree) -> list[Any]:
 def row_writer(space: Space[Any], tree: ArrayTree, index: int, path: str = "observation") -> RowWriter:
     """Return a function that checks an element of ``space`` and copies it into row ``index`` of ``tree``.
 
-    The check is exact, so that nothing is broadcast or cast unnoticed: shape and dtype for ``Box``, integers within range
-    for the discrete spaces, the very keys of ``Dict``.
+    The check is exact, so that nothing is broadcast or cast unnoticed: shape and dtype for ``Box``, integers within
+    range for the discrete spaces, the very keys of ``Dict``.
 
     Raises:
         ContractBreach: (from the returned function) the element does not fit.
@@ -146,7 +147,7 @@ def _accept_array(
         return value
     if isinstance(space, spaces.MultiDiscrete) and value.dtype.kind in "iu" and np.can_cast(value.dtype, dtype):
         return value
-    if isinstance(space, spaces.MultiBinary) and value.dtype.kind in "biu" and bool(((value == 0) | (value == 1)).all()):
+    if isinstance(space, spaces.MultiBinary) and value.dtype.kind in "biu" and np.isin(value, (0, 1)).all():
         return value
     raise ContractBreach(
         f"expected {wanted}, got dtype {value.dtype}; return observation.astype(numpy.{dtype}), or change the "
@@ -159,7 +160,7 @@ def _discrete_writer(space: spaces.Discrete, column: NDArray[Any], index: int, p
 
     def refuse(value: Any) -> NoReturn:
         got = f"{value!r}" if isinstance(value, int | np.number) else type(value).__name__
-        raise ContractBreach(f"expected {path} to be an integer from {low} to {high}, got {got}; change it or the space")
+        raise ContractBreach(f"expected {path} to be an integer from {low} to {high}, got {got}; mend it or the space")
 
     def write(value: Any) -> None:
         kind = type(value)
@@ -180,7 +181,7 @@ def _dict_writer(parts: Mapping[str, RowWriter], path: str) -> RowWriter:
     def write(value: Any) -> None:
         if not isinstance(value, Mapping) or len(value) != count or any(key not in value for key in parts):
             got = f"keys {sorted(map(str, value))}" if isinstance(value, Mapping) else type(value).__name__
-            raise ContractBreach(f"expected {path} to be a dict with keys {sorted(parts)}, got {got}; return all of them")
+            raise ContractBreach(f"expected {path} to be a dict of keys {sorted(parts)}, got {got}; return all of them")
         for key, write_part in items:
             write_part(value[key])
 

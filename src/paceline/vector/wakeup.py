@@ -1,7 +1,7 @@
 """Signals between processes: one write wakes the other side, one read takes the signal.
 
-On Linux a signal is an eventfd, elsewhere a pipe. Both are used alike: eight bytes, a little-endian number whose bits say
-what is meant. Signals that an eventfd has not delivered yet add up, so every meaning is a bit of its own.
+On Linux a signal is an eventfd, elsewhere a pipe. Both are used alike: eight bytes, a number whose bits say what is
+meant. Signals that an eventfd has not delivered yet add up, so every meaning is a bit of its own.
 """
 
 from __future__ import annotations

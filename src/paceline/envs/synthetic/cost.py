@@ -19,8 +19,8 @@ _OBSERVATION_SIZE = 4
 class _CostEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
     """A walk on the unit circle whose step costs ``us * exp(sigma * z - sigma^2 / 2)`` microseconds, z ~ N(0, 1).
 
-    The mean cost is ``us`` whatever ``sigma`` is. Costs come from a generator of their own, so that they do not change the
-    data; observations are ``[cos, sin, step / episode_length, last action]`` of an angle that each action turns.
+    The mean cost is ``us`` whatever ``sigma`` is. Costs come from a generator of their own, so that they do not change
+    the data; observations are ``[cos, sin, step / episode_length, last action]`` of an angle that each action turns.
 
     Args:
         us: mean cost of a step, microseconds.

@@ -23,8 +23,8 @@ class FaultyEnv(gymnasium.Env[Any, Any]):
     """Behaves until step ``at`` (counted from 1 over all episodes), then commits ``fault``.
 
     Args:
-        fault: one of :data:`FAULTS`. ``exit`` ends the process with status 7, ``kill`` by SIGKILL; ``hang`` sleeps for an
-            hour; faults in reset happen in the first reset after step ``at`` - 1 (``at`` = 1: in the first of all).
+        fault: one of :data:`FAULTS`. ``exit`` ends the process with status 7, ``kill`` by SIGKILL; ``hang`` sleeps for
+            an hour; faults in reset happen in the first reset after step ``at`` - 1 (``at`` = 1: in the first of all).
         at: the step of the fault.
         only_seed: only the environment that was reset with this seed is faulty; None: all are.
         episode_length: steps until the episode is truncated.

@@ -79,7 +79,7 @@ class KnownReturnEnv(gymnasium.Env[NDArray[np.float32], Any]):
         return self._length / self._num_cues if self._discrete else self._length * 5.0 / 12.0
 
     def optimal_value(self, gamma: float) -> float:
-        """Return the optimal discounted value of the first state: (1 - gamma^L) / (1 - gamma), truncation: L -> infinity."""
+        """Return the optimal value of the first state, (1 - gamma^L) / (1 - gamma); truncation: L -> infinity."""
         if self._terminates:
             return float(self._length) if gamma == 1 else (1 - gamma**self._length) / (1 - gamma)
         return 1 / (1 - gamma) if gamma < 1 else float("inf")

@@ -40,7 +40,8 @@ def _tuple() -> Space:
 
 
 def _nested() -> Space:
-    return spaces.Dict({"outer": spaces.Tuple((_dict(), _multibinary())), "scalar": spaces.Box(-1.0, 1.0, (), np.float32)})
+    scalar = spaces.Box(-1.0, 1.0, (), np.float32)
+    return spaces.Dict({"outer": spaces.Tuple((_dict(), _multibinary())), "scalar": scalar})
 
 
 def _image() -> Space:
@@ -81,8 +82,8 @@ class SpacesEnv(gymnasium.Env[Any, Any]):
     """Observes a function of (seed, episode, step, all actions of the episode): any corruption on the way shows.
 
     The reward is the digest of the action, scaled to [0, 1). Episodes end after a number of steps that differs from
-    episode to episode, terminated and truncated in turn. With ``info="all"`` every call returns an info, with ``"final"``
-    only the last step of an episode does, with ``"none"`` none does.
+    episode to episode, terminated and truncated in turn. With ``info="all"`` every call returns an info, with
+    ``"final"`` only the last step of an episode does, with ``"none"`` none does.
 
     Args:
         obs: one of :data:`OBSERVATION_SPACES`.
@@ -130,12 +131,14 @@ class SpacesEnv(gymnasium.Env[Any, Any]):
         answer = digest(action)
         self._history = zlib.crc32(answer.to_bytes(4, "little"), self._history)
         ended = self._step >= self._length
-        truncates = self._episode % 2 == 1
-        return self._observe(), answer / 2**32, ended and not truncates, ended and truncates, self._inform(answer, ended)
+        truncated = ended and self._episode % 2 == 1
+        info = self._inform(answer, ended)
+        return self._observe(), answer / 2**32, ended and not truncated, truncated, info
 
     def _inform(self, answer: int, ended: bool) -> dict[str, Any]:
         if self._info == "all":
-            info: dict[str, Any] = {"digest": np.float64(answer), "step": self._step, "where": {"history": self._history}}
+            where = {"history": self._history}
+            info: dict[str, Any] = {"digest": np.float64(answer), "step": self._step, "where": where}
             if self._step % 3 == 0:
                 info["vector"] = np.arange(3) + self._step
                 info["word"] = f"step {self._step}"
@@ -143,5 +146,6 @@ class SpacesEnv(gymnasium.Env[Any, Any]):
         return {"episode": {"l": self._step}} if self._info == "final" and ended else {}
 
     def _observe(self) -> Any:
-        self.observation_space.seed((self._seed * 7919 + self._episode * 104729 + self._step * 31 + self._history) % 2**31)
+        state = self._seed * 7919 + self._episode * 104729 + self._step * 31 + self._history
+        self.observation_space.seed(state % 2**31)
         return self.observation_space.sample()

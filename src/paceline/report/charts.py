@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from paceline.analysis.findings import LearningPoint, ScalingModels, WorkloadFindings
 from paceline.analysis.models import CurvePoint, FittedCurve
 from paceline.measure.result import RunResult
-from paceline.report import formats, palette
+from paceline.report import formats, palette, view
 from paceline.report.svg import Axis, Chart, Line, Mark, Region, draw
 
 MOST_POINTS = 400
 """Curves longer than this are averaged into so many bins: a screen has no more pixels."""
+
+MOST_NAMES = 20
+"""With more points than this, only the recommended ones are named in a chart."""
 
 
 def model_lines(models: ScalingModels) -> list[tuple[FittedCurve, int | None, list[CurvePoint]]]:
@@ -31,8 +36,37 @@ def model_lines(models: ScalingModels) -> list[tuple[FittedCurve, int | None, li
             points = [p for p in curve.points if runners is None or p.num_env_runners == runners]
             points = sorted((p for p in points if p.speedup > 0), key=lambda point: point.num_envs)
             if len(points) > 1:
-                found.append((curve, runners, points))
+                found.append((curve, runners, smooth(points)))
     return found
+
+
+def smooth(points: Sequence[CurvePoint], between: int = 8) -> list[CurvePoint]:
+    """Add points between a curve's own, so that a smooth law is not drawn with corners.
+
+    Time is interpolated linearly in 1/N, which is exact for Amdahl's law and, at a fixed number of runners, for the
+    phase model; for the USL it is close.
+    """
+    dense: list[CurvePoint] = []
+    for left, right in itertools.pairwise(points):
+        for step in range(between):
+            weight = step / between
+            size = math.exp((1 - weight) * math.log(left.num_envs) + weight * math.log(right.num_envs))
+            span = 1 / right.num_envs - 1 / left.num_envs
+            share = (1 / size - 1 / left.num_envs) / span if span else 0.0
+            time_s = left.time_s + share * (right.time_s - left.time_s)
+            base_s = left.speedup * left.time_s
+            dense.append(replace(left, num_envs=size, time_s=time_s, speedup=base_s / time_s))  # type: ignore[arg-type]
+    return [*dense, *points[-1:]]
+
+
+_MODEL_NAMES = {"phase": "phase model", "amdahl": "Amdahl's law", "usl": "USL"}
+
+
+def model_label(models: ScalingModels, curve: FittedCurve) -> str:
+    """Name a model with its held-out error, short enough for a legend: ``phase model (error 0.7%)``."""
+    name = _MODEL_NAMES.get(curve.model, formats.one_line(curve.label, 24))
+    error = next((c.held_out_error for c in models.choice.candidates if c.name == curve.model), None)
+    return name if error is None else f"{name} (error {formats.percent(error)})"
 
 
 def scaling_chart(workload: WorkloadFindings) -> Chart | None:
@@ -48,7 +82,7 @@ def scaling_chart(workload: WorkloadFindings) -> Chart | None:
     drawn: set[str] = set()
     for curve, runners, points in model_lines(workload.models):
         is_chosen = chosen is not None and curve.model == chosen.name
-        label = curve.label if curve.model not in drawn else ""
+        label = model_label(workload.models, curve) if curve.model not in drawn else ""
         drawn.add(curve.model)
         lines.append(
             Line(
@@ -97,7 +131,7 @@ def decision_chart(workload: WorkloadFindings) -> Chart | None:
     if advice is None or len(advice.chart.points) < 2:
         return None
     points = sorted(advice.chart.points, key=lambda point: (not point.chosen_by, -point.speedup))
-    x_top = max(1.0, *(point.efficiency for point in points))
+    x_top = max(1.02, *(point.efficiency for point in points))
     y_top = max(point.speedup for point in points) * 1.08
     x_axis = Axis(f"efficiency per {advice.chart.efficiency_basis}", 0, x_top, write=_percent_tick)
     y_axis = Axis("speedup", 0, y_top, write=_times_tick)
@@ -107,6 +141,8 @@ def decision_chart(workload: WorkloadFindings) -> Chart | None:
         for s in advice.chart.scenarios
         if (s.min_efficiency > 0 or s.min_speedup > 0) and s.min_speedup < y_end and s.min_efficiency < x_end
     ]
+    names = view.short_labels(workload.table.rows)
+    crowded = len(points) > MOST_NAMES
     marks = []
     for point in points:
         style = palette.scenario_style(point.chosen_by[0]) if point.chosen_by else palette.ScenarioStyle("", "o", "○")
@@ -117,7 +153,8 @@ def decision_chart(workload: WorkloadFindings) -> Chart | None:
             Mark(
                 point.efficiency, point.speedup, style.marker, style.color,
                 title=f"{point.label}: {figures}{chosen}{guard}",
-                label=point.label if len(point.label) <= 18 else "", size=6.5 if point.chosen_by else 4.0,
+                label="" if crowded and not point.chosen_by else formats.one_line(names.get(point.label, point.label), 18),
+                size=6.5 if point.chosen_by else 4.0,
             )  # fmt: skip
         )
     names = "; ".join(
@@ -130,7 +167,7 @@ def decision_chart(workload: WorkloadFindings) -> Chart | None:
 
 
 def _percent_tick(value: float) -> str:
-    return f"{value * 100:.0f} %"
+    return f"{value * 100:.0f}%"
 
 
 def return_charts(curve: Sequence[LearningPoint]) -> list[Chart]:
@@ -165,7 +202,7 @@ def resource_charts(run: RunResult) -> list[Chart]:
     """Draw CPU use and memory over the iterations of a run; a chart whose figures were not measured is left out."""
     used = [(float(i), record.resources) for i, record in enumerate(run.iterations, 1) if record.resources]
     cpu = [(i, use.cpu_utilization) for i, use in used]
-    ram = [(i, float(use.pss_bytes or use.rss_bytes) / 2**30) for i, use in used]
+    ram = memory_points(run)
     charts = []
     if len(cpu) > 1:
         charts.append(
@@ -174,10 +211,32 @@ def resource_charts(run: RunResult) -> list[Chart]:
                 write_y=_percent_tick, y_top=1.0, from_zero=True,
             )  # fmt: skip
         )
+    gpu = gpu_points(run)
+    if len(gpu) > 1:
+        text = "As NVML tells it: the share of time in which any kernel ran."
+        charts.append(
+            _curve(
+                "GPU utilisation", text, gpu, "iteration", "{:g}".format, write_y=_percent_tick, y_top=1.0, from_zero=True
+            )
+        )
     if len(ram) > 1:
         text = f"At most {formats.significant(max(y for _, y in ram))} GiB."
         charts.append(_curve("Memory (GiB)", text, ram, "iteration", "{:g}".format, write_y="{:g}".format, from_zero=True))
     return charts
+
+
+def memory_points(run: RunResult) -> list[tuple[float, float]]:
+    """Return (iteration, GiB): PSS where it was read at least twice (it is read only every few seconds), else RSS."""
+    used = [(float(i), record.resources) for i, record in enumerate(run.iterations, 1) if record.resources]
+    shared = [(i, use.pss_bytes / 2**30) for i, use in used if use.pss_bytes is not None]
+    return shared if len(shared) > 1 else [(i, use.rss_bytes / 2**30) for i, use in used]
+
+
+def gpu_points(run: RunResult) -> list[tuple[float, float]]:
+    """Return (iteration, utilisation of the first GPU as a fraction) where NVML answered."""
+    used = [(float(i), record.resources) for i, record in enumerate(run.iterations, 1) if record.resources]
+    readings = [(i, use.gpus[0].utilization_percent) for i, use in used if use.gpus]
+    return [(i, percent / 100) for i, percent in readings if percent is not None]
 
 
 def _curve(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from datetime import datetime
 
@@ -63,8 +64,8 @@ def seconds(value: float | None) -> str:
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:
-    """Write a fraction as a percentage: ``0.338`` is ``33.8 %``."""
-    return MISSING if fraction is None or not math.isfinite(fraction) else f"{fraction * 100:.{digits}f} %"
+    """Write a fraction as a percentage: ``0.338`` is ``33.8%``."""
+    return MISSING if fraction is None or not math.isfinite(fraction) else f"{fraction * 100:.{digits}f}%"
 
 
 def times(factor: float | None) -> str:
@@ -102,6 +103,12 @@ def one_line(text: str, limit: int | None = None) -> str:
     printable = "".join(" " if unicodedata.category(char).startswith("C") else char for char in text)
     flat = " ".join(printable.split())
     return flat if limit is None or len(flat) <= limit else flat[: max(limit - 1, 0)] + "…"
+
+
+def first_sentence(text: str) -> tuple[str, str]:
+    """Split ``text`` after its first sentence; the second part may be empty."""
+    parts = re.split(r"(?<=[.!?])\s+(?=[A-Z0-9])", text, maxsplit=1)
+    return parts[0], parts[1] if len(parts) > 1 else ""
 
 
 def plural(count: int, noun: str) -> str:

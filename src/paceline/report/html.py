@@ -68,7 +68,7 @@ def _phase_rules() -> str:
     rules = []
     for phase, style in palette.PHASE_STYLES.items():
         dark = palette.ink_on(style.color) == "#FFFFFF"
-        ink = "rgb(255 255 255 / .5)" if dark else "rgb(0 0 0 / .42)"
+        ink = "rgb(255 255 255 / .5)" if dark else "rgb(0 0 0 / .34)"
         stripes = _STRIPES.get(style.hatch, "").format(ink=ink)
         image = f"background: {stripes}; background-color: {style.color};" if stripes else f"background: {style.color};"
         rules.append(f".bars .track > i.p.{phase}, .p.{phase} {{ {image} }}")

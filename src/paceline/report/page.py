@@ -25,6 +25,9 @@ from paceline.report.view import ReportInput
 LOUD_NOTICES = 2
 """Problems shown above the recommendations; all notices stand near the end."""
 
+MOST_BARS = 24
+"""Plans drawn as bars; the table holds all."""
+
 
 def build_page(source: ReportInput) -> Page:
     """Return everything that the template prints.
@@ -49,7 +52,8 @@ def build_page(source: ReportInput) -> Page:
         env_id=env_id,
         algo=info.algo or findings.algo,
         date=formats.when(info.timestamp),
-        verdict=view.verdict(source),
+        verdict=view.verdict_parts(source)[0],
+        verdict_rest=view.verdict_parts(source)[1],
         facts=_facts(source),
         loud_notices=tuple(loud),
         notices=tuple(notice for notice in findings.notices if notice not in loud),
@@ -62,6 +66,8 @@ def build_page(source: ReportInput) -> Page:
         method=findings.method,
         machine=tuple((name, value) for name, value in machine if value),
         gpu=findings.gpu,
+        settings=view.settings_yaml(source),
+        several=source.single_run is None,
         train_command=view.train_command(source),
     )
 
@@ -75,7 +81,7 @@ def _facts(source: ReportInput) -> tuple[Fact, ...]:
     facts: list[Fact] = []
     if row and row.sps:
         bounds = row.sps.interval
-        between = f"95 %: {formats.interval((bounds.low, bounds.high))}" if bounds else row.sps.reason
+        between = f"95%: {formats.interval((bounds.low, bounds.high))}" if bounds else row.sps.reason
         facts.append(Fact("steps per second", formats.integer(row.sps.value), between))
     if row and row.speedup and workload.table.baseline and not row.is_baseline:
         over = f"over {workload.table.baseline.label}"
@@ -102,7 +108,8 @@ def _run_facts(source: ReportInput) -> list[Fact]:
 def _workload(source: ReportInput, workload: WorkloadFindings) -> WorkloadPart:
     single = source.single_run
     rows = view.by_speed(workload.table.rows)
-    bars = speed_bars(workload, rows)
+    shown = view.bars_shown(rows, workload.table.baseline, MOST_BARS)
+    bars = speed_bars(workload, shown)
     scaling = None if single else charts.scaling_chart(workload)
     decision = None if single else charts.decision_chart(workload)
     baseline = workload.table.baseline
@@ -120,6 +127,9 @@ def _workload(source: ReportInput, workload: WorkloadFindings) -> WorkloadPart:
         rows=plan_rows(workload, rows),
         bars=bars,
         any_whisker=any(bar.whisker for bar in bars),
+        name_width=min(max((len(bar.label) for bar in bars), default=4), 26) + 1,
+        hidden=_hidden(len(rows) - len(shown)),
+        variant_names=view.variant_names(rows),
         scaling=scaling,
         scaling_legend=scaling_legend(workload, scaling) if scaling else (),
         heat=None if single else heat_map(workload),
@@ -127,9 +137,13 @@ def _workload(source: ReportInput, workload: WorkloadFindings) -> WorkloadPart:
         decision_legend=decision_legend(workload, decision) if decision else (),
         models=None if single or workload.models is None else model_part(workload.models),
         curves=_curves(source),
-        ledger=ledger_part(workload, rows),
-        resources=resource_rows(workload, rows),
+        ledger=ledger_part(workload, shown),
+        resources=resource_rows(workload, shown),
     )
+
+
+def _hidden(count: int) -> str:
+    return f"{formats.plural(count, 'more plan')} in the table above." if count > 0 else ""
 
 
 def _curves(source: ReportInput) -> tuple[Chart, ...]:
@@ -150,7 +164,7 @@ def _cards(source: ReportInput, advice: Advice) -> tuple[Card, ...]:
         groups.setdefault(key, []).append(item)
     best = advice.recommended
     cards = [_card(source, advice, items, best) for items in groups.values()]
-    if best and all(card.label != best.label for card in cards):
+    if best and not any(card.recommended for card in cards):
         cards.append(_card_of_row(source, advice, best))
     return tuple(sorted(cards, key=lambda card: not card.recommended))
 
@@ -162,12 +176,10 @@ def _card(source: ReportInput, advice: Advice, items: list[Recommendation], best
         Kind(item.scenario.name, palette.scenario_style(item.scenario.name).color, _glyph(item)) for item in items
     )
     notes = list(dict.fromkeys(note for item in items for note in item.guard_notes))
-    contenders = list(dict.fromkeys(label for item in items for label in item.contenders))
-    if contenders:
-        notes.append("Cannot be told apart from " + ", ".join(contenders) + ": their intervals overlap.")
     return Card(
         kinds=(*kinds, *([_RECOMMENDED] if recommended else [])),
-        label=row.label if row else "",
+        label=view.short_label(row).split()[0] if row else "",
+        variant=view.variant_text(row) if row else "",
         state="" if row is None or items[0].qualifies else "nearest; none qualifies",
         words=plan_words(row) if row else "",
         recommended=recommended,
@@ -189,7 +201,8 @@ def _card_of_row(source: ReportInput, advice: Advice, row: ScalingRow) -> Card:
     reason = next((pick.reason for pick in advice.top if pick.title == "recommended"), "")
     return Card(
         kinds=(_RECOMMENDED,),
-        label=row.label,
+        label=view.short_label(row).split()[0],
+        variant=view.variant_text(row),
         state="",
         words=plan_words(row),
         recommended=True,

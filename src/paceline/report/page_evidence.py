@@ -39,12 +39,12 @@ def plan_columns() -> tuple[Column, ...]:
     return (
         Column("plan", "env runners x envs per runner", numeric=False),
         Column("envs", "number of environments, N"),
-        Column("steps/s", "environment steps per second of wall time, 95 % interval beside it", sorted=True),
+        Column("steps/s", "environment steps per second of wall time, 95% interval beside it", sorted=True),
         Column("time/iteration", "median seconds per iteration"),
         Column("speedup", "over the baseline"),
         Column("eff./env", "efficiency per environment: speedup / N"),
         Column("eff./core", "efficiency per busy core"),
-        Column("rating", "excellent from 80 %, good from 60 %, fair from 40 %, of efficiency per env", numeric=False),
+        Column("rating", "excellent from 80%, good from 60%, fair from 40%, of efficiency per env", numeric=False),
         Column("CPU", "busy cores / usable cores"),
         Column("memory", "peak of the process tree / limit"),
         Column("held back by", "from the ledger", numeric=False),
@@ -56,7 +56,15 @@ def plan_rows(workload: WorkloadFindings, rows: Sequence[ScalingRow]) -> tuple[P
     roles = view.roles(workload)
     place = {row.label: index for index, row in enumerate(workload.table.rows)}
     return tuple(
-        PlanRow(row.label, place[row.label], roles[row.label], row.sps is None, _plan_cells(row)) for row in rows
+        PlanRow(
+            view.short_label(row).split()[0],
+            view.variant_text(row),
+            place[row.label],
+            roles[row.label],
+            row.sps is None,
+            _plan_cells(row),
+        )
+        for row in rows
     )
 
 
@@ -96,11 +104,12 @@ def speed_bars(workload: WorkloadFindings, rows: Sequence[ScalingRow]) -> tuple[
     tops = [row.sps.interval.high if row.sps.interval else row.sps.value for row in rows if row.sps]
     longest = max(tops, default=0.0) or 1.0
     best = (workload.advice.recommended if workload.advice else None) or view.fastest_row(rows)
+    names = view.short_labels(workload.table.rows)
     bars = []
     for row in rows:
         on = best is not None and row.label == best.label
         if row.sps is None:
-            bars.append(SpeedBar(row.label, on, outcome=row.outcome))
+            bars.append(SpeedBar(names[row.label], on, outcome=row.outcome))
             continue
         low = whisker = 0.0
         if row.sps.interval:
@@ -109,7 +118,7 @@ def speed_bars(workload: WorkloadFindings, rows: Sequence[ScalingRow]) -> tuple[
         time_s = row.time_per_iter_s.value if row.time_per_iter_s else None
         bars.append(
             SpeedBar(
-                row.label, on, width=_share(row.sps.value, longest), low=low, whisker=round(whisker, 2),
+                names[row.label], on, width=_share(row.sps.value, longest), low=low, whisker=round(whisker, 2),
                 sps=formats.integer(row.sps.value), time=formats.seconds(time_s),
             )  # fmt: skip
         )
@@ -181,23 +190,26 @@ def ledger_part(workload: WorkloadFindings, rows: Sequence[ScalingRow]) -> Ledge
     best = (workload.advice.recommended if workload.advice else None) or view.fastest_row(rows)
     shown = [row for row in rows if row.bottleneck and row.bottleneck.shares]
     phases = view.drawn_phases(shown)
+    names = view.short_labels(workload.table.rows)
     bars = tuple(
         LedgerBar(
-            row.label,
+            names[row.label],
             on=best is not None and row.label == best.label and len(rows) > 1,
             parts=tuple(
-                PhasePart(_phase_key(share), round(share.percent, 3), f"{share.label} {share.percent:.1f} %")
+                PhasePart(_phase_key(share), round(share.percent, 3), _share_text(share))
                 for share in view.ledger_order(row.bottleneck.shares)
                 if share.percent > 0
             ),
             verdict=row.bottleneck.verdict,
-            text=f"{row.label}: " + ", ".join(f"{s.label} {s.percent:.1f} %" for s in row.bottleneck.shares if s.percent >= 0.1),
+            text=f"{row.label}: " + ", ".join(_share_text(s) for s in row.bottleneck.shares if s.percent >= 0.1),
         )
         for row in shown
         if row.bottleneck
     )
     winner = best.bottleneck if best else None
-    sentences = (f"{best.label} is {winner.verdict}. {' '.join(winner.sentences)}", winner.advice) if best and winner else ()
+    sentences: tuple[str, ...] = ()
+    if best and winner:
+        sentences = (f"{best.label} is {winner.verdict}. {' '.join(winner.sentences)}", winner.advice)
     return LedgerPart(
         sentences=tuple(sentence for sentence in sentences if sentence),
         legend=tuple(PhaseLine(_phase_key(share), share.label, _meaning(share)) for share in phases),
@@ -215,14 +227,18 @@ def _ledger_detail(row: ScalingRow) -> LedgerDetail | None:
             _phase_key(share),
             share.label,
             _meaning(share),
-            f"{share.percent:.1f} %",
+            f"{share.percent:.1f}%",
             formats.seconds(share.seconds),
             f"up to {formats.times(share.speedup_if_removed)}" if share.percent >= 1 else "",
         )
         for share in shares
     )
     total = sum(share.percent for share in shares)
-    return LedgerDetail(row.label, lines, f"{total:.1f} %", formats.seconds(sum(share.seconds for share in shares)))
+    return LedgerDetail(row.label, lines, f"{total:.1f}%", formats.seconds(sum(share.seconds for share in shares)))
+
+
+def _share_text(share: PhaseShare) -> str:
+    return f"{share.label} {share.percent:.1f}%"
 
 
 def _phase_key(share: PhaseShare) -> str:
@@ -234,10 +250,18 @@ def _meaning(share: PhaseShare) -> str:
 
 
 def resource_rows(workload: WorkloadFindings, rows: Sequence[ScalingRow]) -> tuple[ResourceRow, ...]:
-    """Return CPU, memory and GPU of every measured row."""
+    """Return CPU, memory and, where there was one, GPU of every measured row."""
     best = (workload.advice.recommended if workload.advice else None) or view.fastest_row(rows)
+    names = view.short_labels(workload.table.rows)
+    any_gpu = any(row.gpus for row in rows)
     return tuple(
-        ResourceRow(row.label, best is not None and row.label == best.label and len(rows) > 1, _cpu(row), _ram(row), _gpu(row))
+        ResourceRow(
+            names[row.label],
+            best is not None and row.label == best.label and len(rows) > 1,
+            _cpu(row),
+            _ram(row),
+            _gpu(row) if any_gpu else None,
+        )
         for row in rows
         if row.sps
     )

@@ -32,6 +32,7 @@ class Card:
 
     kinds: tuple[Kind, ...]
     label: str
+    variant: str
     state: str
     words: str
     recommended: bool
@@ -69,6 +70,7 @@ class PlanRow:
     """A row of the table of plans."""
 
     label: str
+    variant: str
     order: int
     roles: tuple[str, ...]
     failed: bool
@@ -192,13 +194,13 @@ class Meter:
 
 @dataclass(frozen=True)
 class ResourceRow:
-    """What one plan used."""
+    """What one plan used; ``gpu`` is None where no row of the table has a reading."""
 
     label: str
     on: bool
     cpu: Meter
     ram: Meter
-    gpu: Meter
+    gpu: Meter | None
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,9 @@ class WorkloadPart:
     rows: tuple[PlanRow, ...]
     bars: tuple[SpeedBar, ...]
     any_whisker: bool
+    name_width: int
+    hidden: str
+    variant_names: str
     scaling: Chart | None
     scaling_legend: tuple[LegendItem, ...]
     heat: Heat | None
@@ -264,6 +269,7 @@ class Page:
     algo: str
     date: str
     verdict: str
+    verdict_rest: str
     facts: tuple[Fact, ...]
     loud_notices: tuple[Notice, ...]
     notices: tuple[Notice, ...]
@@ -272,4 +278,6 @@ class Page:
     method: tuple[str, ...]
     machine: tuple[tuple[str, str], ...]
     gpu: str
+    settings: str
+    several: bool
     train_command: str

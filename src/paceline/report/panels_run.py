@@ -10,7 +10,7 @@ from paceline.analysis.bottleneck import Bottleneck
 from paceline.analysis.findings import Findings
 from paceline.measure.result import RunResult
 from paceline.report import formats, palette
-from paceline.report.charts import binned, time_unit
+from paceline.report.charts import binned, gpu_points, memory_points, time_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,10 +44,14 @@ def draw_panels(panels: Sequence[Axes], findings: Findings, run: RunResult) -> N
     used = [(float(i), record.resources) for i, record in enumerate(run.iterations, 1) if record.resources]
     cpu = [(i, use.cpu_utilization * 100) for i, use in used]
     _curve(panels[4], "CPU use (% of usable cores)", cpu, "iteration", palette.VERMILION, "not measured", from_zero=True)
-    ram = [(i, (use.pss_bytes or use.rss_bytes) / 2**30) for i, use in used]
-    _curve(panels[5], "Memory (GiB)", ram, "iteration", palette.PURPLE, "not measured", from_zero=True)
+    _curve(panels[5], "Memory (GiB)", memory_points(run), "iteration", palette.PURPLE, "not measured", from_zero=True)
     if cpu:
-        panels[4].axhline(80, color="#14181F", linewidth=1.4, linestyle=(0, (5, 3)))
+        panels[4].axhline(80, color="#14181F", linewidth=1.4, linestyle=(0, (5, 3)), label="80% guard")
+        panels[4].get_lines()[0].set_label("CPU")
+        if gpu := gpu_points(run):
+            panels[4].set_title("CPU and GPU use (%)")
+            panels[4].plot([i for i, _ in gpu], [100 * y for _, y in gpu], "-.", color=palette.BLUE, linewidth=2.4, label="GPU")
+        panels[4].legend(loc="upper center", bbox_to_anchor=(0.45, -0.17), ncol=3)
         panels[4].set_ylim(0, max(100.0, *(y for _, y in cpu)) * 1.05)
 
 
@@ -85,7 +89,7 @@ def ledger_panel(axes: Axes, bottleneck: Bottleneck | None) -> None:
         light = palette.ink_on(style.color) != "#FFFFFF"
         axes.barh(place, share.percent, height=0.7, color=style.color, hatch=style.hatch or None,
                   edgecolor="#14181F" if light else "white", linewidth=0.6 if light else 0)  # fmt: skip
-        text = f"{share.percent:.1f} % · {formats.seconds(share.seconds)}"
+        text = f"{share.percent:.1f}% · {formats.seconds(share.seconds)}"
         axes.text(share.percent + 1, place, text, va="center", fontsize=13)
     axes.set_yticks(range(len(shares)), [share.label for share in shares])
     axes.set_ylim(max(len(shares), 4) - 0.4, -0.6)

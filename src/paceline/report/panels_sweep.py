@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from paceline.analysis.findings import WorkloadFindings
 from paceline.analysis.recommend import DecisionChart
 from paceline.analysis.table import ScalingRow
 from paceline.report import formats, palette, view
-from paceline.report.charts import model_lines
+from paceline.report.charts import MOST_NAMES, model_label, model_lines
 from paceline.report.geometry import Anchor, Box, place_labels, power_of_two_ticks
 
 if TYPE_CHECKING:
@@ -28,41 +28,34 @@ def row_heights_in(workload: WorkloadFindings | None) -> list[float]:
     """Return the heights of the three rows of panels, in inches: taller where more plans are listed."""
     bars = min(len(workload.table.rows), MOST_BARS) if workload else 4
     listed = 1.9 + 0.37 * max(bars, 6)
-    return [max(listed, 5.2), max(listed + 0.7, 5.6), max(listed, 5.4)]
+    return [max(listed, 5.8), max(listed + 0.7, 5.6), max(listed + 0.05 * bars, 5.6)]
 
 
 def draw_panels(panels: Sequence[Axes], workload: WorkloadFindings) -> None:
     """Draw the panels: speed, scaling, efficiency, ledger, resources, decision."""
     rows = view.by_speed(workload.table.rows)
-    shown = bars_shown(rows, workload.table.baseline)
+    shown = view.bars_shown(rows, workload.table.baseline, MOST_BARS)
+    names = view.short_labels(rows)
     speed_panel(panels[0], workload, shown, len(rows) - len(shown))
+    _list_plans(panels[0], shown, names)
     scaling_panel(panels[1], workload)
     efficiency_panel(panels[2], workload)
     ledger_panel(panels[3], shown)
     resource_panel(panels[4], shown)
+    for panel in (panels[3], panels[4]):
+        if panel.axison:
+            _list_plans(panel, shown, names)
     # The label placer works in pixels, so everything else must lie where it will be.
     figure = panels[5].get_figure(root=True)
-    place = decision_panel(panels[5], workload)
-    if place and figure is not None:
+    chart = decision_panel(panels[5], workload)
+    if chart and figure is not None:
         figure.draw_without_rendering()
-        _label_points(panels[5], place)
+        figure.set_layout_engine("none")
+        _label_points(panels[5], chart, names)
 
 
-def bars_shown(rows: Sequence[ScalingRow], baseline: ScalingRow | None) -> list[ScalingRow]:
-    """Return the rows that bars are drawn for: the fastest, the baseline, and room for failures."""
-    if len(rows) <= MOST_BARS:
-        return list(rows)
-    failed = [row for row in rows if row.sps is None]
-    kept_failed = failed[: max(2, MOST_BARS // 4)]
-    measured = [row for row in rows if row.sps is not None]
-    kept = measured[: MOST_BARS - len(kept_failed)]
-    if baseline and baseline.sps and all(row.label != baseline.label for row in kept):
-        kept[-1] = baseline
-    return kept + kept_failed
-
-
-def _list_plans(axes: Axes, rows: Sequence[ScalingRow]) -> None:
-    axes.set_yticks(range(len(rows)), [formats.one_line(row.label, LABEL_CHARS) for row in rows])
+def _list_plans(axes: Axes, rows: Sequence[ScalingRow], names: Mapping[str, str]) -> None:
+    axes.set_yticks(range(len(rows)), [formats.one_line(names[row.label], LABEL_CHARS) for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
@@ -77,7 +70,7 @@ def _mark_failed(axes: Axes, place: float, row: ScalingRow, width: float) -> Non
 
 
 def speed_panel(axes: Axes, workload: WorkloadFindings, rows: Sequence[ScalingRow], hidden: int) -> None:
-    """Draw steps per second with 95 % intervals; the time per iteration is written at the bar."""
+    """Draw steps per second with 95% intervals; the time per iteration is written at the bar."""
     axes.set_title("Steps per second, and time per iteration")
     best = (workload.advice.recommended if workload.advice else None) or view.fastest_row(rows)
     tops = [row.sps.interval.high if row.sps.interval else row.sps.value for row in rows if row.sps]
@@ -101,13 +94,15 @@ def speed_panel(axes: Axes, workload: WorkloadFindings, rows: Sequence[ScalingRo
             end + longest * 0.015, place, f"{formats.compact(row.sps.value)} · {time_s}", va="center", fontsize=13,
             fontweight="bold" if on else "normal",
         )  # fmt: skip
-    _list_plans(axes, rows)
     axes.set_xlim(0, longest * 1.34)
     axes.xaxis.set_visible(False)
     axes.spines["bottom"].set_visible(False)
-    if hidden > 0:
+    behind = view.variant_names(rows)
+    notes = [f"named: runners x envs {formats.one_line(behind, 40)}" if behind else "",
+             f"and {formats.plural(hidden, 'plan')} more in report.txt" if hidden > 0 else ""]  # fmt: skip
+    if any(notes):
         axes.annotate(
-            f"and {formats.plural(hidden, 'plan')} more in report.txt", (0, 0), (0, -8), xycoords="axes fraction",
+            "\n".join(note for note in notes if note), (0, 0), (0, -8), xycoords="axes fraction",
             textcoords="offset points", va="top", fontsize=13, color="#59626F",
         )  # fmt: skip
 
@@ -140,7 +135,7 @@ def scaling_panel(axes: Axes, workload: WorkloadFindings) -> None:
     axes.grid(True)
     axes.set_xlabel("number of environments")
     axes.set_ylabel("speedup")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncol=3, handlelength=1.8, columnspacing=1.2)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.16), ncol=2, handlelength=1.8, columnspacing=1.0)
 
 
 def _draw_models(axes: Axes, workload: WorkloadFindings, styles: dict[int, palette.RunnerStyle]) -> None:
@@ -155,7 +150,7 @@ def _draw_models(axes: Axes, workload: WorkloadFindings, styles: dict[int, palet
             [point.num_envs for point in points], [point.speedup for point in points],
             linestyle="-" if chosen else (0, (5, 3)) if curve.model == "usl" else "-.",
             linewidth=2.2 if chosen else 1.6, color=color, alpha=0.9,
-            label="_" if curve.model in named else formats.one_line(curve.label, 30), zorder=3 if chosen else 2,
+            label="_" if curve.model in named else model_label(models, curve), zorder=3 if chosen else 2,
         )  # fmt: skip
         named.add(curve.model)
 
@@ -235,7 +230,6 @@ def ledger_panel(axes: Axes, rows: Sequence[ScalingRow]) -> None:
     for place, row in enumerate(rows):
         if row.sps is None:
             _mark_failed(axes, place, row, 100)
-    _list_plans(axes, rows)
     axes.set_xlim(0, 100)
     axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.07), ncol=2, handlelength=1.6, columnspacing=1.2)
 
@@ -260,8 +254,7 @@ def resource_panel(axes: Axes, rows: Sequence[ScalingRow]) -> None:
         for offset, value in ((-0.19, row.cpu_utilization), (0.19, row.ram_fraction)):
             end = (value or 0.0) * 100
             axes.text(end + 1, place + offset, formats.percent(value, 0), va="center", fontsize=11.5)
-    axes.axvline(80, color="#14181F", linewidth=1.4, linestyle=(0, (5, 3)), label="80 % guard")
-    _list_plans(axes, rows)
+    axes.axvline(80, color="#14181F", linewidth=1.4, linestyle=(0, (5, 3)), label="80% guard")
     axes.set_xlim(0, top * 1.12)
     axes.set_xticks([0, 20, 40, 60, 80, 100])
     axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.07), ncol=3, handlelength=1.6, columnspacing=1.2)
@@ -302,20 +295,23 @@ def decision_panel(axes: Axes, workload: WorkloadFindings) -> DecisionChart | No
     axes.set_ylim(0, y_top)
     axes.set_xlabel(f"efficiency per {chart.efficiency_basis}")
     axes.set_ylabel("speedup")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value * 100:.0f} %")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value * 100:.0f}%")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}x")
+    axes.tick_params(axis="x", pad=8)
     axes.grid(True)
     axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.15), ncol=1, handlelength=1.6, labelspacing=0.3)
     return chart
 
 
-def _label_points(axes: Axes, chart: DecisionChart) -> None:
+def _label_points(axes: Axes, chart: DecisionChart, names: Mapping[str, str]) -> None:
     """Write the plans' names beside their points where there is room, the chosen ones first."""
     points = sorted(chart.points, key=lambda point: (not point.chosen_by, -point.speedup))
     size = 13.0
     figure = axes.get_figure(root=True)
     scale = (figure.dpi if figure else 100) / 72
-    named = [(point, formats.one_line(point.label, LABEL_CHARS)) for point in points]
+    if len(points) > MOST_NAMES:
+        points = [point for point in points if point.chosen_by]
+    named = [(point, formats.one_line(names.get(point.label, point.label), LABEL_CHARS)) for point in points]
     anchors = []
     for point, name in named:
         x, y = axes.transData.transform((point.efficiency, point.speedup))

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 WIDTH_IN = 14.0
 DPI = 110
-HEADER_IN = 1.75
 STYLE: dict[str, Any] = {
     "font.size": 15,
     "axes.titlesize": 17,
@@ -77,12 +76,13 @@ def dashboard(source: ReportInput) -> Figure:
 
     single = source.single_run
     rows_in = panels_run.ROW_HEIGHTS_IN if single else panels_sweep.row_heights_in(source.findings.primary)
-    lines = textwrap.wrap(view.verdict(source), 92)[:4]
-    header_in = HEADER_IN + 0.36 * max(0, len(lines) - 2)
+    lines = textwrap.wrap(view.verdict(source), 76, max_lines=4, placeholder=" …", break_on_hyphens=False)
+    caption = textwrap.wrap(_caption(source), 116)
+    header_in = 0.45 + 0.36 * len(lines) + 0.25 * len(caption)
     figure = NewFigure(figsize=(WIDTH_IN, header_in + sum(rows_in)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.18, h_pad=0.16, wspace=0.03, hspace=0.03)  # type: ignore[union-attr]
     grid = figure.add_gridspec(4, 2, height_ratios=[header_in, *rows_in])
-    _header(figure.add_subplot(grid[0, :]), source, lines)
+    _header(figure.add_subplot(grid[0, :]), lines, caption)
     panels = [figure.add_subplot(grid[1 + index // 2, index % 2]) for index in range(6)]
     if single:
         panels_run.draw_panels(panels, source.findings, single)
@@ -94,8 +94,7 @@ def dashboard(source: ReportInput) -> Figure:
     return figure
 
 
-def _header(axes: Axes, source: ReportInput, lines: list[str]) -> None:
-    axes.axis("off")
+def _caption(source: ReportInput) -> str:
     info = source.results.experiment_info
     machine = source.findings.machine
     cores = machine.get("usable_cores")
@@ -106,9 +105,22 @@ def _header(axes: Axes, source: ReportInput, lines: list[str]) -> None:
         f"{formats.significant(float(cores))} usable cores" if isinstance(cores, int | float) else "",
         formats.when(info.timestamp),
     ]
-    axes.text(0, 1, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=20, fontweight="bold", linespacing=1.25)
-    caption = textwrap.fill("  ·  ".join(part for part in parts if part), 118)
-    axes.text(0, 0, caption, transform=axes.transAxes, va="bottom", fontsize=13.5, color="#59626F")
+    return "  ·  ".join(part for part in parts if part)
+
+
+def _header(axes: Axes, lines: list[str], caption: list[str]) -> None:
+    """Write verdict and caption from the page's left edge, wherever the columns under them begin."""
+    from matplotlib.transforms import blended_transform_factory
+
+    axes.axis("off")
+    figure = axes.get_figure(root=True)
+    place = blended_transform_factory(figure.transFigure, axes.transAxes) if figure else axes.transAxes
+    texts = [
+        axes.text(0.016, 1, "\n".join(lines), transform=place, va="top", fontsize=20, fontweight="bold", linespacing=1.25),
+        axes.text(0.016, 0, "\n".join(caption), transform=place, va="bottom", fontsize=13.5, color="#59626F"),
+    ]
+    for text in texts:  # the header spans the page; it must not squeeze the columns under it
+        text.set_in_layout(False)
 
 
 def say(axes: Axes, text: str, title: str = "") -> None:

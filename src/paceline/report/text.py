@@ -61,7 +61,7 @@ def _plan_section(workload: WorkloadFindings) -> list[str]:
         Column("envs"),
         Column("time/iter"),
         Column("SPS"),
-        Column("95 %"),
+        Column("95%"),
         Column("speedup"),
         Column("eff/env"),
         Column("eff/core"),
@@ -94,7 +94,7 @@ def _plan_cells(row: ScalingRow, roles: Sequence[str]) -> list[str]:
 
 
 def spread(row: ScalingRow) -> str:
-    """Write the half width of the 95 % interval of SPS relative to its value: ``±1.2 %``."""
+    """Write the half width of the 95% interval of SPS relative to its value: ``±1.2%``."""
     if not row.sps or not row.sps.interval or not row.sps.value:
         return formats.MISSING
     half = (row.sps.interval.high - row.sps.interval.low) / 2 / row.sps.value
@@ -112,8 +112,6 @@ def _scenario_section(advice: Advice) -> list[str]:
         lines += paragraph(recommendation.reason, indent=6)
         for note in recommendation.guard_notes:
             lines += paragraph(note, indent=6, bullet="! ")
-        if recommendation.contenders:
-            lines += paragraph("cannot be told apart from it: " + ", ".join(recommendation.contenders), indent=6)
     lines += ["", *paragraph(advice.efficiency_note)]
     if advice.top:
         lines += heading("Top 3")
@@ -154,11 +152,16 @@ def model_sentences(models: ScalingModels) -> list[str]:
         bounds = fit.interval
         between = f" ({formats.percent(bounds.low)} to {formats.percent(bounds.high)})" if bounds else ""
         limit = "no limit" if fit.serial_fraction <= 0 else f"limit {formats.times(fit.limit)}"
-        reached = "" if fit.serial_fraction <= 0 else f", of which {formats.percent(fit.share_of_limit, 0)} is reached"
+        if fit.serial_fraction <= 0:
+            reached = ""
+        elif fit.share_of_limit > 1:
+            reached = ", which the best plan exceeds: Amdahl's law does not describe these plans"
+        else:
+            reached = f", of which {formats.percent(fit.share_of_limit, 0)} is reached"
         said.append(f"Amdahl: serial fraction {formats.percent(fit.serial_fraction)}{between}, {limit}{reached}.")
     if usl := models.usl:
         peak = f", peak at {formats.integer(usl.peak_num_envs)} envs" if usl.peak_num_envs else ", no peak"
-        said.append(f"USL: contention {usl.contention:.4f}, coherency {usl.coherency:.6f}{peak}.")
+        said.append(f"USL: contention {usl.contention:.3g}, coherency {usl.coherency:.3g}{peak}.")
     if phase := models.phase:
         said.append(
             f"Phase model T = L + E/r + I/(r e): L {formats.seconds(phase.learner_s)} that no runner or env shortens, "
@@ -184,14 +187,14 @@ def _bottleneck_lines(bottleneck: Bottleneck) -> list[str]:
     rows = [
         [
             share.label,
-            f"{share.percent:.1f} %",
+            f"{share.percent:.1f}%",
             formats.seconds(share.seconds),
             f"up to {formats.times(share.speedup_if_removed)}" if share.percent >= 1 else "",
         ]
         for share in bottleneck.shares
     ]
     total_s = sum(share.seconds for share in bottleneck.shares)
-    rows.append(["total", f"{sum(share.percent for share in bottleneck.shares):.1f} %", formats.seconds(total_s), ""])
+    rows.append(["total", f"{sum(share.percent for share in bottleneck.shares):.1f}%", formats.seconds(total_s), ""])
     columns = [Column("phase", "<"), Column("share"), Column("seconds"), Column("gain if it vanished")]
     lines = table(columns, rows, indent=4)
     lines += paragraph(f"{bottleneck.verdict}: {' '.join(bottleneck.sentences)}", indent=4)
@@ -209,7 +212,7 @@ def _run_section(source: ReportInput, workload: WorkloadFindings) -> list[str]:
     ]
     if run.sps:
         bounds = run.sps.interval
-        between = f" (95 %: {formats.interval((bounds.low, bounds.high))})" if bounds else ""
+        between = f" (95%: {formats.interval((bounds.low, bounds.high))})" if bounds else ""
         facts.append(["steps per second", formats.integer(run.sps.value) + between])
     if run.curve:
         facts.append(["training time", formats.seconds(run.curve[-1].training_s)])

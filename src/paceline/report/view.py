@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,15 +34,55 @@ class ReportInput:
 
 
 def verdict(source: ReportInput) -> str:
-    """Return the sentence that stands first; it says so where trials are missing."""
+    """Return what stands first, on one line; it says so where trials are missing."""
+    return " ".join(part for part in verdict_parts(source) if part)
+
+
+def verdict_parts(source: ReportInput) -> tuple[str, str]:
+    """Return the verdict's first sentence (after a word on missing trials) and the rest of it."""
     headline = formats.one_line(source.findings.headline)
+    first, rest = formats.first_sentence(headline)
     if source.findings.complete or any(word in headline.lower() for word in ("partial", "incomplete", "not complete")):
-        return headline
+        return first, rest
     info, done = source.results.experiment_info, len(source.results.experiments)
     if info.kind == "train":
-        return f"Partial: the run was stopped early. {headline}"
+        return f"Partial: the run was stopped early. {first}", rest
     planned = f"{done} of {info.total_experiments}" if info.total_experiments > done else f"{done}"
-    return f"Partial: {planned} trials so far. {headline}"
+    return f"Partial: {planned} trials so far. {first}", rest
+
+
+def short_label(row: ScalingRow) -> str:
+    """Return the row's label for a chart: ``8x16``, or ``8x16 shm·2`` where the sweep has more axes."""
+    grid_point = f"{row.num_env_runners}x{row.num_envs_per_env_runner}"
+    return " ".join([grid_point, *(["·".join(map(str, row.variant.values()))] if row.variant else [])])
+
+
+def short_labels(rows: Iterable[ScalingRow]) -> dict[str, str]:
+    """Return label -> short label; rows whose short labels coincide keep the long one."""
+    rows = list(rows)
+    counts = Counter(short_label(row) for row in rows)
+    return {row.label: short_label(row) if counts[short_label(row)] == 1 else row.label for row in rows}
+
+
+def variant_names(rows: Iterable[ScalingRow]) -> str:
+    """Return what the words behind ``RxE`` in a short label stand for: ``backend·runner_threads``, or ""."""
+    return next(("·".join(row.variant) for row in rows if row.variant), "")
+
+
+def variant_text(row: ScalingRow) -> str:
+    """Return the row's further settings: ``backend=shm, runner_threads=2``, or ""."""
+    return ", ".join(f"{name}={value}" for name, value in row.variant.items())
+
+
+def bars_shown(rows: Sequence[ScalingRow], baseline: ScalingRow | None, most: int) -> list[ScalingRow]:
+    """Choose the rows that get a bar: the fastest, the baseline, and some that failed; in the given order."""
+    if len(rows) <= most:
+        return list(rows)
+    failed = [row for row in rows if row.sps is None][: max(2, most // 4)]
+    kept = [row for row in rows if row.sps is not None][: most - len(failed)]
+    if baseline and baseline.sps and all(row.label != baseline.label for row in kept):
+        kept[-1] = baseline
+    return kept + failed
 
 
 def by_speed(rows: Iterable[ScalingRow]) -> list[ScalingRow]:
@@ -78,14 +119,22 @@ def plan_yaml(row: ScalingRow, source: ReportInput) -> str:
     info = source.results.experiment_info
     speed = f"{formats.integer(row.sps.value)} steps/s" if row.sps else "no figures"
     measured_on = f"{info.env_id or source.findings.env_id}, {info.algo or source.findings.algo}"
-    lines = [f"# {row.label}: {speed} on {measured_on}, batch size {row.steps_per_iteration or info.batch_size}"]
-    lines += [f"# machine {info.machine_fingerprint or 'unknown'}, {formats.when(info.timestamp)}"]
+    lines = [f"# {row.label}: {speed}", f"# {measured_on}, batch size {row.steps_per_iteration or info.batch_size}"]
+    lines += [f"# machine {info.machine_fingerprint or 'unknown'}", f"# {formats.when(info.timestamp)}"]
     comments = "\n".join(formats.one_line(line) for line in lines)
-    return comments + "\n" + yaml.safe_dump({"plan": _plain(row.plan)}, sort_keys=False, allow_unicode=True)
+    return comments + "\n" + yaml.safe_dump({"plan": dict(row.plan)}, sort_keys=False, allow_unicode=True)
 
 
-def _plain(plan: Mapping[str, Any]) -> dict[str, Any]:
-    return {str(key): value for key, value in plan.items()}
+def settings_yaml(source: ReportInput) -> str:
+    """Return the settings that all runs share, as YAML: the algorithm's, and of a single run the plan's."""
+    runs = source.results.experiments
+    if not runs:
+        return ""
+    shared = {key: value for key, value in runs[0].algo.items() if all(run.algo.get(key) == value for run in runs)}
+    settings: dict[str, Any] = {"algo": shared}
+    if source.single_run is not None:
+        settings["plan"] = dict(source.single_run.plan)
+    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
 
 
 def train_command(source: ReportInput) -> str:
@@ -125,12 +174,11 @@ def grid(workload: WorkloadFindings) -> Grid | None:
         return None
     best = (workload.advice.recommended if workload.advice else None) or fastest_row(rows) or rows[0]
     chosen = [row for row in rows if row.variant == best.variant]
-    title = ", ".join(f"{name}={value}" for name, value in best.variant.items())
     return Grid(
         runners=tuple(sorted({row.num_env_runners for row in chosen})),
         envs=tuple(sorted({row.num_envs_per_env_runner for row in chosen})),
         cells={(row.num_env_runners, row.num_envs_per_env_runner): row for row in chosen},
-        title=title,
+        title=variant_text(best),
     )
 
 

@@ -7,6 +7,8 @@ for (const button of document.querySelectorAll("button.copy")) {
       await navigator.clipboard.writeText(source.textContent);
       done = true;
     } catch {
+      const folded = source.closest("details");
+      if (folded) folded.open = true;
       const range = document.createRange();
       range.selectNodeContents(source);
       const selection = getSelection();
@@ -14,8 +16,10 @@ for (const button of document.querySelectorAll("button.copy")) {
       selection.addRange(range);
       try { done = document.execCommand("copy"); } catch { done = false; }
     }
+    const name = button.textContent;
     button.textContent = done ? "Copied" : "Selected";
-    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    button.disabled = true;
+    setTimeout(() => { button.textContent = name; button.disabled = false; }, 1600);
   });
 }
 for (const table of document.querySelectorAll("table.sortable")) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,7 @@ from paceline.spec import EnvSpec, Plan, PPOSpec, RunSpec
 from paceline.sweep.grid import Trial
 
 
-@pytest.fixture(autouse=True)
-def _fakes_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parent / "fakes"))
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """The inside of a trial's process: reads one request, runs it, writes events.
 
 Started by :mod:`paceline.sweep.process` as ``python -P -m paceline.sweep.child EVENTS_FD PARENT_PID``. The request
-comes as one line of JSON on standard input; the answer goes, one JSON object a line, to the file descriptor that is named on
-the command line, so that nothing an environment prints can be taken for it:
+comes as one line of JSON on standard input; the answer goes, one JSON object a line, to the file descriptor that is
+named on the command line, so that nothing an environment prints can be taken for it:
 
     {"event": "iteration", "record": {..IterationRecord..}}                       as each iteration finishes
     {"event": "result", "result": {..RunResult..}}                                last, or
@@ -99,19 +99,6 @@ def resolve_runs(request: Mapping[str, Any], emit: Emit) -> None:
     resolve: Callable[[RunSpec], RunSpec] = load_entry_point(request["entry_point"])
     for data in request["runs"]:
         emit({"event": "resolved", "run": resolve(build_spec(RunSpec, data)).model_dump(mode="json")})
-
-
-def resolve_run(run: RunSpec) -> RunSpec:
-    """Return ``run`` with the presets of its environment's kind in the open fields of ``algo``."""
-    from paceline.agents.presets import resolve_algo  # loads JAX
-    from paceline.envs import make_env
-
-    env = make_env(run.env)
-    try:
-        algo = resolve_algo(run.algo, env.observation_space, env.action_space)
-    finally:
-        env.close()
-    return run.model_copy(update={"algo": algo})
 
 
 TASKS: Mapping[str, Callable[[Mapping[str, Any], Emit], None]] = {"trial": run_trial, "resolve": resolve_runs}

@@ -116,6 +116,8 @@ class Standings:
     @property
     def eta_text(self) -> str:
         """What is left, in words; a guess says so."""
+        if self.num_done == len(self.plan.trials):
+            return "nothing left to run"
         text = f"about {duration_text(self.remaining_s)} left"
         return text if self._wall_s else text + " (a guess until a trial has finished)"
 

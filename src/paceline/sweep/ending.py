@@ -61,8 +61,8 @@ def result_of(trial: Trial, ending: Ending, iterations: Sequence[IterationRecord
         trial: what was asked for.
         ending: why it ended.
         iterations: the measured iterations that finished.
-        setup_s: wall seconds from the start of the process to the start of the first measured iteration; compilation and
-            warm-up are in it, since only the trial itself could have told them apart.
+        setup_s: wall seconds from the start of the process to the start of the first measured iteration; compilation
+            and warm-up are in it, since only the trial itself could have told them apart.
     """
     spec = trial.spec
     return RunResult(

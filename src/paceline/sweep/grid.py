@@ -40,7 +40,7 @@ LEARNER_BYTES = 700 * 2**20
 GRID_FIELDS = ("plan.num_env_runners", "plan.num_envs_per_env_runner")
 
 Resolver = Callable[[Sequence[RunSpec]], Sequence[RunSpec]]
-"""Fills in the fields of ``algo`` that are ``None``, for any number of runs at once."""
+"""Fills in what runs leave open (``algo`` fields that are ``None``), any number at once."""
 
 
 class MachineLimits(Protocol):

@@ -1,4 +1,4 @@
-"""Fills in the algorithm's open fields for each environment, in a fresh process.
+"""Fills in what a run leaves open (algorithm fields, learner threads) for each environment, in a fresh process.
 
 Presets depend on the environment's spaces, so the environment has to be built once. It may be slow, print, hang or take
 its process with it, and it may load JAX; none of that belongs in the process that measures.
@@ -15,17 +15,18 @@ from paceline.errors import EnvTimeoutError, PacelineError, WorkError
 from paceline.spec import RunSpec
 from paceline.sweep.process import FreshProcess, describe_exit
 
-ENTRY_POINT = "paceline.sweep.child:resolve_run"
+ENTRY_POINT = "paceline.training.resolve:resolve_spec"
+"""What maps one run to its resolved self, ``package.module:function``."""
 TIMEOUT_S = 120.0
 
 
 def resolve_in_fresh_process(
     runs: Sequence[RunSpec], *, entry_point: str = ENTRY_POINT, timeout_s: float = TIMEOUT_S
 ) -> list[RunSpec]:
-    """Return ``runs`` with every field of ``algo`` filled in.
+    """Return ``runs`` with every field of ``algo`` and ``plan.learner_threads`` filled in.
 
     Args:
-        runs: any number; each distinct pair of environment and algorithm is looked at once.
+        runs: any number; each distinct combination of environment, algorithm and threads is looked at once.
         entry_point: ``package.module:function`` that maps one run to its resolved self.
         timeout_s: wall seconds for all of them.
 
@@ -67,8 +68,8 @@ def resolve_in_fresh_process(
             f"expected {runs[0].env.id} to be built, but the process that tried "
             f"{describe_exit(process.returncode or 0)}{words}"
         )
-    resolved = dict(zip(distinct, (RunSpec.model_validate(event["run"]).algo for event in found), strict=True))
-    return [run.model_copy(update={"algo": resolved[key]}) for run, key in zip(runs, keys, strict=True)]
+    resolved = dict(zip(distinct, (RunSpec.model_validate(event["run"]) for event in found), strict=True))
+    return [_filled(run, resolved[key]) for run, key in zip(runs, keys, strict=True)]
 
 
 def error_named(name: str, message: str) -> PacelineError:
@@ -79,5 +80,11 @@ def error_named(name: str, message: str) -> PacelineError:
     return WorkError(message)
 
 
+def _filled(run: RunSpec, resolved: RunSpec) -> RunSpec:
+    plan = run.plan.model_copy(update={"learner_threads": resolved.plan.learner_threads})
+    return run.model_copy(update={"algo": resolved.algo, "plan": plan})
+
+
 def _key(run: RunSpec) -> str:
-    return json.dumps([run.env.model_dump(mode="json"), run.algo.model_dump(mode="json")], sort_keys=True)
+    data = run.model_dump(mode="json", include={"env": True, "algo": True, "plan": {"learner_threads"}})
+    return json.dumps(data, sort_keys=True)

@@ -190,14 +190,14 @@ class _Run:
             return interrupts.requested
 
         self._display.trial_started(trial)
-        threads = trial.spec.plan.learner_threads or self._machine.whole_cores
+        threads = trial.spec.plan.learner_threads
         report = run_in_fresh_process(
             trial,
             self._limits,
             entry_point=self._entry_point,
             on_iteration=on_iteration,
             should_stop=should_stop,
-            environment=thread_environment(threads),
+            environment=thread_environment(threads) if threads else {},
         )
         result = self._with_log(trial, report)
         self._done.results[trial.key] = result
@@ -230,8 +230,8 @@ class _Run:
             return None  # another environment may well work
         report = self._faults[-1][1]
         reason = (
-            f"{report.result.message}; {len(failed)} trials failed so before their first iteration and none got further, "
-            f"so the other {len(left)} were not started; mend it, then continue with --resume"
+            f"{report.result.message}; {len(failed)} trials failed so before their first iteration and none got "
+            f"further, so the other {len(left)} were not started; mend it, then continue with --resume"
         )
         self._journal.gave_up(reason, [trial.key for trial in failed])
         return error_named(report.error_type, reason)

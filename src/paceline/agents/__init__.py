@@ -1,0 +1,1 @@
+"""Policies and learning algorithms as pure functions: spaces, networks, distributions, returns, PPO."""

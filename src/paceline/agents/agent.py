@@ -5,12 +5,14 @@ Everything here is a pure function of its arguments; the drivers in ``training``
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.flatten_util import ravel_pytree
 
 from paceline.agents.distributions import Distribution, distribution_for
 from paceline.agents.encoding import Encoded, check_observation_space, encode, vector_size
@@ -62,6 +64,9 @@ class Agent:
         self.distribution: Distribution = distribution_for(action_space)
         self.network = ActorCritic(network, observation_space, self.distribution.num_outputs)
         self.normalize_observations = normalize_observations and vector_size(observation_space) > 0
+        shapes = jax.eval_shape(lambda key: _acting_part(self.init(key)), jax.random.key(0))
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        self._unpack: Callable[[jax.Array], PolicyState] = ravel_pytree(zeros)[1]
 
     def init(self, key: jax.Array) -> PolicyState:
         """Return a fresh policy."""
@@ -100,11 +105,18 @@ class Agent:
         steps = first_steps[None, :] + jnp.arange(rollout_length)[:, None]
         return jax.vmap(jax.vmap(one), in_axes=(None, 0))(env_ids, steps)
 
-    def act(self, policy: PolicyState, noise: jax.Array, rows: jax.Array, observations: Any) -> jax.Array:
+    def pack(self, policy: PolicyState) -> jax.Array:
+        """Return all that acting needs as one vector, float32 ``[P]``.
+
+        One argument instead of a dozen: passing arguments is a third of the cost of acting for a few environments.
+        """
+        return ravel_pytree(_acting_part(policy))[0]
+
+    def act(self, packed: jax.Array, noise: jax.Array, rows: jax.Array, observations: Any) -> jax.Array:
         """Sample actions.
 
         Args:
-            policy: the policy.
+            packed: the policy, from :meth:`pack`.
             noise: float32 ``[T, N, *noise]`` from :meth:`noise`.
             rows: row of ``noise`` to use per environment, int32 ``[N]``.
             observations: raw, ``[N, *obs]``.
@@ -112,6 +124,7 @@ class Agent:
         Returns:
             ``[N, *action]``.
         """
+        policy = self._unpack(packed)
         logits = self.network.logits(policy.params, self.normalise(policy, self.encode(observations)))
         selected = noise[rows, jnp.arange(noise.shape[1])]
         return self.distribution.sample(logits, policy.log_std, selected)
@@ -126,3 +139,7 @@ class Agent:
         logits = self.network.logits(policy.params, self.normalise(policy, self.encode(observations)))
         noise = jax.vmap(self.distribution.noise)(jax.random.split(key, logits.shape[0]))
         return self.distribution.sample(logits, policy.log_std, noise)
+
+
+def _acting_part(policy: PolicyState) -> PolicyState:
+    return policy.replace(params={name: part for name, part in policy.params.items() if name != "critic"})

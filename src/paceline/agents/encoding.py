@@ -47,7 +47,8 @@ def check_observation_space(space: gymnasium.Space[Any]) -> None:
     elif not isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
         raise UnsupportedSpaceError(
             f"expected an observation space made of Box, Discrete, MultiDiscrete, MultiBinary, Dict and Tuple, got "
-            f"{type(space).__name__}; wrap the environment in a gymnasium ObservationWrapper that maps it to one of those"
+            f"{type(space).__name__}; wrap the environment in a gymnasium ObservationWrapper that maps it to one of "
+            f"those"
         )
 
 
@@ -116,6 +117,9 @@ def _encode_part(
 
 
 def _channels_last(space: spaces.Box, image: jax.Array) -> jax.Array:
-    # Stacked frames come as [C, H, W]: the channel axis is the one that is small.
-    first, _, last = space.shape
-    return jnp.moveaxis(image, -3, -1) if first < last and first <= 16 else image
+    # Stacked frames come as [C, H, W]. The two axes that are equal are height and width; where that does not tell, the
+    # channel axis is the one that is small.
+    first, middle, last = space.shape
+    square = (first == middle) != (middle == last)
+    channels_first = middle == last if square else first < last and first <= 16
+    return jnp.moveaxis(image, -3, -1) if channels_first else image

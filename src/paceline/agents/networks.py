@@ -8,7 +8,7 @@ methods?"). Weights are orthogonal: gain sqrt(2) in hidden layers, 0.01 in the p
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import gymnasium
@@ -81,7 +81,8 @@ class ActorCritic:
         images = image_spaces(observation_space)
         if spec.torso == "cnn" and not images:
             raise SpecError(
-                f"network.torso cnn expects image observations (a Box of rank 3), got {observation_space}; use torso mlp"
+                f"network.torso cnn expects image observations (a Box of rank 3), got {observation_space}; use torso "
+                f"mlp"
             )
         if spec.torso == "mlp" and images:
             raise SpecError(
@@ -100,23 +101,31 @@ class ActorCritic:
         features = example.vector
         if self._torso is not None:
             params["torso"] = self._torso.init(torso_key, example)
-            features = self._torso.apply(params["torso"], example)
+            features = _apply(self._torso, params["torso"], example)
         params["actor"] = self._actor.init(actor_key, features)
         params["critic"] = self._critic.init(critic_key, features)
         return params
 
     def logits(self, params: Params, encoded: Encoded) -> jax.Array:
         """Return the action distribution's parameters, float32 ``[.., num_outputs]``."""
-        return self._actor.apply(params["actor"], self._features(params, encoded))
+        return _apply(self._actor, params["actor"], self._features(params, encoded))
 
     def value(self, params: Params, encoded: Encoded) -> jax.Array:
         """Return V(s), float32 ``[..]``."""
-        return self._critic.apply(params["critic"], self._features(params, encoded))[..., 0]
+        return _apply(self._critic, params["critic"], self._features(params, encoded))[..., 0]
 
     def logits_and_value(self, params: Params, encoded: Encoded) -> tuple[jax.Array, jax.Array]:
         """Return both heads from one pass through the torso."""
         features = self._features(params, encoded)
-        return self._actor.apply(params["actor"], features), self._critic.apply(params["critic"], features)[..., 0]
+        logits = _apply(self._actor, params["actor"], features)
+        return logits, _apply(self._critic, params["critic"], features)[..., 0]
 
     def _features(self, params: Params, encoded: Encoded) -> jax.Array:
-        return encoded.vector if self._torso is None else self._torso.apply(params["torso"], encoded)
+        if self._torso is None:
+            return encoded.vector
+        return _apply(self._torso, params["torso"], encoded)
+
+
+def _apply(module: nn.Module, params: Params, inputs: Any) -> jax.Array:
+    # Flax types the result of ``apply`` as anything that a module may return.
+    return cast(jax.Array, module.apply(params, inputs))

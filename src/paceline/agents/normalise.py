@@ -41,6 +41,7 @@ def merge(stats: RunningStats, samples: jax.Array, weights: jax.Array) -> Runnin
     """
     samples = samples.reshape(-1, samples.shape[-1])
     weights = weights.reshape(-1, 1)
+    samples = jnp.where(weights > 0, samples, 0.0)  # 0 * NaN is NaN
     batch_count = weights.sum()
     safe_count = jnp.maximum(batch_count, 1.0)
     batch_mean = (samples * weights).sum(0) / safe_count

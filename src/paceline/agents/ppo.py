@@ -6,6 +6,7 @@ Huang et al. 2022, "The 37 implementation details of proximal policy optimizatio
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -139,7 +140,7 @@ class PPO:
         trainable = (state.policy.params, state.policy.log_std)
         (trainable, optimiser), history = jax.lax.scan(epoch, (trainable, state.optimiser), rows)
         params, log_std = trainable
-        state = state.replace(policy=state.policy.replace(params=params, log_std=log_std), optimiser=optimiser)
+        state = replace(state, policy=replace(state.policy, params=params, log_std=log_std), optimiser=optimiser)
         return state, self._metrics(history, trainable, samples)
 
     def loss(self, trainable: Any, samples: Samples) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -167,6 +168,7 @@ class PPO:
             advantages = centred / (jnp.sqrt(mean(jnp.square(centred))) + 1e-8)
 
         log_ratio = distribution.log_prob(logits, log_std, samples.actions) - samples.log_probs
+        log_ratio = jnp.where(samples.weights > 0, log_ratio, 0.0)  # a ratio that overflows would outlive a weight of 0
         ratio = jnp.exp(log_ratio)
         clipped = jnp.clip(ratio, 1 - spec.clip_coef, 1 + spec.clip_coef)
         policy_loss = -mean(jnp.minimum(ratio * advantages, clipped * advantages))
@@ -196,18 +198,20 @@ class PPO:
         encoded = agent.encode(batch.observations)
         if policy.observation_stats is not None:
             stats = merge(policy.observation_stats, encoded.vector[:-1], weights)
-            policy = policy.replace(observation_stats=stats)
+            policy = replace(policy, observation_stats=stats)
         encoded = agent.normalise(policy, encoded)
 
         done = batch.terminated | batch.truncated
-        rewards = batch.rewards
+        rewards = jnp.where(batch.valid, batch.rewards, 0.0)
         return_stats, discounted = state.return_stats, state.discounted
         if return_stats is not None:
             sums, discounted = discounted_sums(rewards, done, discounted, gamma=spec.gamma)
             return_stats = merge(return_stats, sums[..., None], weights)
             rewards = scale_rewards(return_stats, rewards)
 
-        values = agent.network.value(policy.params, encoded)
+        # The reference policy is the current one under the merged statistics, so every ratio starts at exactly 1.
+        logits, values = agent.network.logits_and_value(policy.params, encoded)
+        log_probs = agent.distribution.log_prob(logits[:-1], policy.log_std, batch.actions)
         final = agent.normalise(policy, agent.encode(batch.final_observations))
         final_values = agent.network.value(policy.params, final)
         # Row t leads to the observation of row t + 1, except where an episode was cut: there the true last one counts.
@@ -216,25 +220,31 @@ class PPO:
             rewards, values[:-1], next_values, batch.terminated, done, gamma=spec.gamma, gae_lambda=spec.gae_lambda
         )
         before = jax.tree.map(lambda x: x[:-1], encoded)
-        # The reference policy is the current one under the merged statistics, so every ratio starts at exactly 1.
-        logits = agent.network.logits(policy.params, before)
-        log_probs = agent.distribution.log_prob(logits, policy.log_std, batch.actions)
         samples = Samples(
             before, batch.actions, log_probs, advantages, advantages + values[:-1], values[:-1], weights
         )
-        samples = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples)
-        return state.replace(policy=policy, return_stats=return_stats, discounted=discounted), samples
+        samples = jax.tree.map(lambda x: _clear_where_invalid(x, batch.valid).reshape(-1, *x.shape[2:]), samples)
+        return replace(state, policy=policy, return_stats=return_stats, discounted=discounted), samples
 
-    def _metrics(
-        self, history: dict[str, jax.Array], trainable: Any, samples: Samples
-    ) -> dict[str, jax.Array]:
+    def _metrics(self, history: dict[str, jax.Array], trainable: Any, samples: Samples) -> dict[str, jax.Array]:
         metrics = {name: values.mean() for name, values in history.items()}
         total = jnp.maximum(samples.weights.sum(), 1.0)
-        mean_return = (samples.returns * samples.weights).sum() / total
-        variance = (jnp.square(samples.returns - mean_return) * samples.weights).sum() / total
-        error = (jnp.square(samples.returns - samples.values) * samples.weights).sum() / total
-        metrics["explained_variance"] = 1 - error / jnp.maximum(variance, 1e-8)
+
+        def variance(x: jax.Array) -> jax.Array:
+            mean = (x * samples.weights).sum() / total
+            return (jnp.square(x - mean) * samples.weights).sum() / total
+
+        residual = variance(samples.returns - samples.values)
+        metrics["explained_variance"] = 1 - residual / jnp.maximum(variance(samples.returns), 1e-8)
         leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(trainable)]
         finite = jnp.stack([*leaves, jnp.isfinite(metrics["loss"])]).all()
         metrics["finite"] = finite.astype(jnp.float32)
         return metrics
+
+
+def _clear_where_invalid(x: jax.Array, valid: jax.Array) -> jax.Array:
+    # A weight of 0 does not silence NaN or infinity (0 * inf = NaN), so reset rows are emptied as well. Integer leaves
+    # (images, labels) are always finite and stay uncopied.
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return x
+    return jnp.where(valid.reshape(*valid.shape, *(1,) * (x.ndim - valid.ndim)), x, 0)

@@ -63,7 +63,7 @@ def resolve_algo(
     given = algo.model_dump()
     filled = {name: value if given[name] is None else given[name] for name, value in preset.items()}
     if filled["batch_size"] % filled["minibatch_size"] and algo.minibatch_size is None:
-        # An odd batch keeps the preset's number of minibatches as nearly as it can.
+        # An odd batch keeps the preset's minibatch size as nearly as it can.
         filled["minibatch_size"] = _nearest_divisor(filled["batch_size"], filled["minibatch_size"])
     if filled["batch_size"] % filled["minibatch_size"]:
         raise SpecError(
@@ -75,4 +75,5 @@ def resolve_algo(
 
 def _nearest_divisor(number: int, wanted: int) -> int:
     divisors = [d for d in range(1, number + 1) if number % d == 0]
-    return min(divisors, key=lambda d: abs(d - wanted))
+    # By ratio, not by difference: 1 is nearer to 64 than 1021 is, but a minibatch of 1 learns nothing.
+    return min(divisors, key=lambda d: max(d / wanted, wanted / d))

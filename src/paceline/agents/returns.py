@@ -39,14 +39,15 @@ def gae(
         Aₜ, float ``[T, N]``; the return target is A + V.
     """
     deltas = rewards + gamma * jnp.where(terminated, 0.0, next_values) - values
-    decay = gamma * gae_lambda * (1.0 - done.astype(rewards.dtype))
+    decay = gamma * gae_lambda
 
     def backward(advantage: jax.Array, step: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        delta, factor = step
-        advantage = delta + factor * advantage
+        delta, ended = step
+        # Not a product with 1 - done: whatever stands in the next episode's rows, NaN included, stays there.
+        advantage = delta + jnp.where(ended, 0.0, decay * advantage)
         return advantage, advantage
 
-    _, advantages = jax.lax.scan(backward, jnp.zeros_like(deltas[0]), (deltas, decay), reverse=True)
+    _, advantages = jax.lax.scan(backward, jnp.zeros_like(deltas[0]), (deltas, done), reverse=True)
     return advantages
 
 

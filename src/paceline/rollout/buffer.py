@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 import gymnasium
@@ -16,8 +17,8 @@ from paceline.vector.base import ObsTree, StepBatch
 class RolloutBuffer:
     """Experience of T steps of N environments.
 
-    Floating-point observations are kept as float32, integers as they are. Row t of ``observations`` is what the action of
-    row t was chosen from; row T is where the rollout ends, and becomes row 0 of the next one.
+    Floating-point observations are kept as float32, integers as they are. Row t of ``observations`` is what the action
+    of row t was chosen from; row T is where the rollout ends, and becomes row 0 of the next one.
 
     Args:
         observation_space: of a single environment.
@@ -47,7 +48,7 @@ class RolloutBuffer:
         self.terminated = np.zeros(shape, np.bool_)
         self.truncated = np.zeros(shape, np.bool_)
         self.valid = np.ones(shape, np.bool_)
-        self._rows = [_map(lambda leaf, t=t: leaf[t], self.observations) for t in range(rollout_length + 1)]
+        self._rows = [_map(itemgetter(t), self.observations) for t in range(rollout_length + 1)]
         self._leaves = _leaf_paths(self.observations)
         self._final_space = observation_space
         self._final_capacity = final_capacity
@@ -73,8 +74,8 @@ class RolloutBuffer:
         Args:
             t: row.
             batch: views from ``VecEnv.recv``.
-            finals_in_batch: whether ``batch.final_observations`` holds the true last observations (``SAME_STEP``), rather
-                than the next row (``NEXT_STEP``).
+            finals_in_batch: whether ``batch.final_observations`` holds the true last observations (``SAME_STEP``),
+                rather than the next row (``NEXT_STEP``).
         """
         self.write_observations(t + 1, batch.observations)
         self.rewards[t] = batch.rewards
@@ -93,7 +94,7 @@ class RolloutBuffer:
             _leaf(row, path)[...] = _leaf(observations, path)
 
     def add_finals(self, t: int, which: NDArray[np.bool_], final_observations: ObsTree) -> None:
-        """Keep the true last observations of the environments ``which`` (bool ``[N]``) whose row ``t`` was truncated."""
+        """Keep the true last observations of the environments ``which`` (bool ``[N]``), truncated in row ``t``."""
         env_ids = np.flatnonzero(which)
         begin = len(self._final_rows)
         if begin + len(env_ids) > self._final_capacity:

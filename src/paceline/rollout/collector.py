@@ -15,7 +15,7 @@ from paceline.rollout.episodes import Episodes, EpisodeTracker
 from paceline.vector.base import ObsTree, StepBatch, VecEnv
 
 ActFunction = Callable[[NDArray[np.int32], ObsTree], NDArray[Any]]
-"""(steps each environment has taken in this rollout int32 ``[N]``, observations ``[N, ...]``) -> actions ``[N, ...]``."""
+"""(steps that each environment has taken in this rollout, int32 ``[N]``; observations ``[N, ...]``) -> actions."""
 
 
 class Collector:
@@ -48,6 +48,7 @@ class Collector:
         """Reset all environments; the next rollout starts there."""
         observations, _ = self._venv.reset(seed=seed)
         self._buffer.start(observations)
+        self._episodes = EpisodeTracker(self._venv.num_envs)  # whatever was open is cut off, not joined to what comes
         self._started = False
 
     def collect(self, act: ActFunction) -> Episodes:
@@ -59,7 +60,7 @@ class Collector:
         venv, buffer, ledger, to_env = self._venv, self._buffer, self._ledger, self._to_env
         clock, same_step = ledger.clock_ns, self._mode == AutoresetMode.SAME_STEP
         steps = np.zeros(venv.num_envs, np.int32)
-        inference_ns = transfer_ns = wait_ns = 0
+        inference_ns = transfer_ns = wait_ns = reset_ns = 0
         busy_before = venv.busy_ns().copy()
         begin = clock()
         if self._started:
@@ -82,9 +83,10 @@ class Collector:
                 buffer.write(t, batch, finals_in_batch=True)
                 steps += 1
             else:
-                self._write_other_modes(t, batch, steps)
+                reset_ns = self._write_other_modes(t, batch, steps)
+                wait_ns += reset_ns
             after_write = clock()
-            transfer_ns += (sent - acted) + (after_write - received)
+            transfer_ns += (sent - acted) + (after_write - received) - reset_ns
         busy_ns = int((venv.busy_ns() - busy_before).mean())
         ledger.add_ns(INFERENCE, inference_ns)
         ledger.add_ns(TRANSFER, transfer_ns)
@@ -96,15 +98,20 @@ class Collector:
             self.total_steps += steps
             return self._episodes.finish_rollout(buffer.rewards, buffer.terminated | buffer.truncated, buffer.valid)
 
-    def _write_other_modes(self, t: int, batch: StepBatch, steps: NDArray[np.int32]) -> None:
-        buffer = self._buffer
+    def _write_other_modes(self, t: int, batch: StepBatch, steps: NDArray[np.int32]) -> int:
+        """Store a step and count it; reset what ended (``DISABLED``); return the nanoseconds that resets took."""
+        buffer, clock = self._buffer, self._ledger.clock_ns
         if self._mode == AutoresetMode.NEXT_STEP:
             buffer.write(t, batch, finals_in_batch=False)
             steps += ~batch.reset_rows
-            return
+            return 0
         steps += 1
         done = batch.terminated | batch.truncated
         buffer.write(t, batch._replace(final_observations=batch.observations), finals_in_batch=True)
-        if done.any():
-            observations, _ = self._venv.reset(options={"reset_mask": done})
-            buffer.write_observations(t + 1, observations)
+        if not done.any():
+            return 0
+        begin = clock()
+        observations, _ = self._venv.reset(options={"reset_mask": done})
+        reset_ns = clock() - begin
+        buffer.write_observations(t + 1, observations)
+        return reset_ns

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class Episodes(NamedTuple):
-    """Episodes that ended in one rollout: ``returns`` (undiscounted, raw reward) and ``lengths`` in steps, both ``[K]``."""
+    """Episodes that ended in one rollout: undiscounted, unscaled ``returns`` and ``lengths`` in steps, both ``[K]``."""
 
     returns: NDArray[np.float64]
     lengths: NDArray[np.int64]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from paceline.errors import OutputError, ResultsError
+from paceline.measure.result import dump_json
 
 FORMAT = "paceline.checkpoint"
 FORMAT_VERSION = 1
@@ -46,10 +48,10 @@ class Checkpoint:
     arrays: dict[str, NDArray[Any]]
 
     def restore(self, template: Any) -> Any:
-        """Return ``template`` (a tree of arrays) with this checkpoint's values.
+        """Return ``template`` (a tree of arrays) with this checkpoint's values; NumPy leaves stay NumPy arrays.
 
         Raises:
-            ResultsError: names or shapes differ: the checkpoint is of another network, algorithm or environment.
+            ResultsError: names, shapes or dtypes differ: it is of another network, algorithm or environment.
         """
         named = _named_leaves(template)
         missing = sorted(set(named) ^ set(self.arrays))
@@ -59,13 +61,18 @@ class Checkpoint:
                 f"{missing[0]!r}; resume or evaluate with the spec that made it"
             )
         for name, leaf in named.items():
-            if tuple(leaf.shape) != self.arrays[name].shape:
+            wanted, got = (tuple(leaf.shape), leaf.dtype), (self.arrays[name].shape, self.arrays[name].dtype)
+            if wanted != got:
                 raise ResultsError(
-                    f"{self.path}: expected {name} of shape {tuple(leaf.shape)}, got {self.arrays[name].shape}; the "
+                    f"{self.path}: expected {name} of shape {wanted[0]}, {wanted[1]}, got {got[0]}, {got[1]}; the "
                     f"checkpoint is of another network or environment"
                 )
-        structure = jax.tree.structure(template)
-        return jax.tree.unflatten(structure, [jax.numpy.asarray(self.arrays[name]) for name in named])
+        values = [
+            # JAX would narrow 64-bit counters.
+            self.arrays[name] if isinstance(leaf, np.ndarray) else jax.numpy.asarray(self.arrays[name])
+            for name, leaf in named.items()
+        ]
+        return jax.tree.unflatten(jax.tree.structure(template), values)
 
 
 class CheckpointStore:
@@ -90,18 +97,16 @@ class CheckpointStore:
         """
         target = self.folder / f"{meta['total_env_steps']:012d}"
         temporary = self.folder / f".{target.name}.{os.getpid()}.tmp"
-        arrays = {name: np.ascontiguousarray(leaf) for name, leaf in _named_leaves(jax.device_get(state)).items()}
+        # np.ascontiguousarray would make scalars one-dimensional.
+        arrays = {name: np.asarray(leaf, order="C") for name, leaf in _named_leaves(jax.device_get(state)).items()}
         try:
             temporary.mkdir(parents=True, exist_ok=True)
             save_file(arrays, temporary / _STATE)
-            text = json.dumps({"format": FORMAT, "format_version": FORMAT_VERSION, **meta}, indent=1)
+            text = dump_json({"format": FORMAT, "format_version": FORMAT_VERSION, **meta}, indent=1)
             (temporary / _META).write_text(text + "\n", encoding="utf-8")
             for name in (_STATE, _META, "."):
                 _sync(temporary / name)
-            if target.exists():
-                shutil.rmtree(target)
-            temporary.rename(target)
-            _sync(self.folder)
+            self._put_in_place(temporary, target)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(temporary, ignore_errors=True)
             raise OutputError(
@@ -132,24 +137,46 @@ class CheckpointStore:
         if problem:
             raise problem
         raise ResultsError(
-            f"{self.folder}: expected checkpoints of a training run, found none; give the --out folder of `paceline train`"
+            f"{self.folder}: expected checkpoints of a training run, found none; give the --out folder of "
+            f"`paceline train`"
         )
 
     def best(self) -> Checkpoint:
-        """Return the checkpoint with the highest score, or the newest if none has one.
+        """Return the readable checkpoint with the highest score, or the newest if none has one.
 
         Raises:
             ResultsError: there is none.
         """
+        for path in self._best_first():
+            with contextlib.suppress(ResultsError):
+                return load_checkpoint(path)
+        return self.last()
+
+    def _best_first(self) -> list[Path]:
+        """Return the checkpoints that have a score, the highest first and of equal ones the newest."""
         scored = [(score, path) for path in self.paths() if (score := _read_score(path)) is not None]
-        return load_checkpoint(max(scored)[1]) if scored else self.last()
+        return [path for _, path in sorted(scored, reverse=True)]
+
+    def _put_in_place(self, temporary: Path, target: Path) -> None:
+        """Rename ``temporary`` to ``target``; one that stands there is moved aside, and back if that fails."""
+        if not target.exists():
+            temporary.rename(target)
+            _sync(self.folder)
+            return
+        aside = temporary.with_name(f".{target.name}.{os.getpid()}.old.tmp")
+        target.rename(aside)
+        try:
+            temporary.rename(target)
+        except OSError:
+            aside.rename(target)
+            raise
+        _sync(self.folder)
+        shutil.rmtree(aside, ignore_errors=True)
 
     def _prune(self) -> None:
-        paths = self.paths()
-        scores = {path: _read_score(path) for path in paths}
-        best = max((path for path in paths if scores[path] is not None), key=lambda p: scores[p] or 0.0, default=None)
-        for path in paths[:-_KEEP_NEWEST]:
-            if path != best:
+        best = self._best_first()[:1]
+        for path in self.paths()[:-_KEEP_NEWEST]:
+            if path not in best:
                 shutil.rmtree(path, ignore_errors=True)
         for stray in self.folder.glob(".*.tmp"):
             shutil.rmtree(stray, ignore_errors=True)
@@ -164,12 +191,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         meta = json.loads((path / _META).read_text(encoding="utf-8"))
         if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-            raise ResultsError(f"{path}: expected a paceline checkpoint, got something else; give a folder that paceline wrote")
-        if meta.get("format_version", 0) > FORMAT_VERSION:
+            raise ResultsError(
+                f"{path}: expected a paceline checkpoint, got something else; give a folder that paceline wrote"
+            )
+        for key in ("format_version", "total_env_steps"):
+            if not isinstance(meta.get(key), int):
+                raise ValueError(f"expected a whole number as {key} in {_META}, got {meta.get(key)!r}")
+        if meta["format_version"] > FORMAT_VERSION:
             raise ResultsError(f"{path}: written by a newer paceline; upgrade paceline to read it")
         return Checkpoint(path, meta, load_file(path / _STATE))
     except (OSError, ValueError, SafetensorError) as error:
-        raise ResultsError(f"{path}: the checkpoint is damaged ({error}); use an older one from the same folder") from None
+        raise ResultsError(
+            f"{path}: the checkpoint is damaged ({error}); use an older one from the same folder"
+        ) from None
 
 
 def _named_leaves(tree: Any) -> dict[str, Any]:
@@ -179,8 +213,9 @@ def _named_leaves(tree: Any) -> dict[str, Any]:
 
 def _read_score(path: Path) -> float | None:
     with contextlib.suppress(OSError, ValueError):
-        score = json.loads((path / _META).read_text(encoding="utf-8")).get("score")
-        return None if score is None else float(score)
+        meta = json.loads((path / _META).read_text(encoding="utf-8"))
+        score = meta.get("score") if isinstance(meta, dict) else None
+        return float(score) if isinstance(score, int | float) and math.isfinite(score) else None
     return None
 
 

@@ -1,8 +1,8 @@
 """What holds a run back, read from its ledger.
 
 The ledger is the learner process's wall clock, cut into phases that add up. A phase that takes the share p of it bounds
-what its removal can give: at most 1/(1-p) times the speed (Amdahl's law with a perfect part). It is an upper bound, not a
-promise: what is removed from one place often waits in another.
+what its removal can give: at most 1/(1-p) times the speed (Amdahl's law with a perfect part). It is an upper bound, not
+a promise: what is removed from one place often waits in another.
 """
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ def upper_bound_speedup(share: float) -> float:
 def phase_shares(ledger: LedgerRecord, *, iterations: int = 1) -> tuple[PhaseShare, ...]:
     """Return the share of every phase, largest first; percents add up to 100.
 
-    Wall time that the phases do not claim is added to ``unattributed``. Phases that claim more than the wall time (clock
-    granularity, or a file of another program) are scaled to it. Empty where nothing was measured.
+    Wall time that the phases do not claim is added to ``unattributed``. Phases that claim more than the wall time
+    (clock granularity, or a file of another program) are scaled to it. Empty where nothing was measured.
 
     Args:
         ledger: seconds per phase over ``iterations`` iterations.

@@ -94,7 +94,7 @@ def _sample_notices(table: ScalingTable) -> list[Notice]:
 def _comparison_notices(table: ScalingTable) -> list[Notice]:
     notices: list[Notice] = []
     base, measured = table.baseline, table.measured_rows
-    if base is None:
+    if base is None or len(table.rows) == 1:
         return notices
     if base.num_envs > 1:
         notices.append(

@@ -33,14 +33,15 @@ _LABELS: dict[ModelName, str] = {"amdahl": "Amdahl's law", "usl": "the USL", "ph
 def choose_model(points: Iterable[TimePoint | tuple[float, float, float]]) -> ModelChoice:
     """Fit the three models to times and choose by leave-one-out error.
 
-    All three get the same freedom here, their base time included: T(1) is a measurement like any other, and a model that
-    is handed it exactly would have one point for free. (:func:`amdahl_fit` and :func:`usl_fit` hold S(1) = 1, as the laws
-    are written.)
+    All three get the same freedom here, their base time included: T(1) is a measurement like any other, and a model
+    that is handed it exactly would have one point for free. (:func:`amdahl_fit` and :func:`usl_fit` hold S(1) = 1, as
+    the laws are written.)
 
     r = 0 is not r = 1: in the learner's process there is no IPC and no second process. The two are never fitted together;
     the family with runners is taken where it has at least four points, else the in-process one (N = e).
 
-    A model with more coefficients must beat a simpler one by a tenth of its error: an extra term always fits a little more.
+    A model with more coefficients must beat a simpler one by a tenth of its error: an extra term always fits a little
+    more.
 
     Args:
         points: ``(r, e, seconds per iteration)`` each.
@@ -73,7 +74,11 @@ def choose_model(points: Iterable[TimePoint | tuple[float, float, float]]) -> Mo
     for rival in tested[1:]:
         if len(rival.coefficients) < len(chosen.coefficients) and _error(rival) <= _error(chosen) / PARSIMONY + 1e-9:
             chosen = rival
-    return ModelChoice(chosen, tuple(candidates), _reason(chosen, tested), family, tuple(kept), excluded)
+    reason = _reason(chosen, tested)
+    if excluded:
+        other = "in the learner's process" if family == "runners" else "with runners"
+        reason += f" Plans {other} ({', '.join(excluded)}) are another kind and not fitted."
+    return ModelChoice(chosen, tuple(candidates), reason, family, tuple(kept), excluded)
 
 
 def model_label(name: ModelName) -> str:

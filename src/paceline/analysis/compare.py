@@ -56,7 +56,8 @@ class Comparison:
 def compare(first: Results, second: Results, *, allow_other_machine: bool = False) -> Comparison:
     """Compare the throughput of every plan that both files measured: second over first.
 
-    Runs in two files were not interleaved, so a drift of the machine between them looks like a change; the notices say so.
+    Runs in two files were not interleaved, so a drift of the machine between them looks like a change; the notices say
+    so.
 
     Args:
         first: the reference.

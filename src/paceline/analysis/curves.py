@@ -30,7 +30,8 @@ class ScalingModels:
     """The models of one table.
 
     The fits of Amdahl's law and the USL hold S(1) = 1, as the laws are written, over ``base_label``; the candidates of
-    ``choice`` and the curves also fit T(1), so that no model is handed a point.
+    ``choice`` and the curves also fit T(1), so that no model is handed a point. Where the base has several
+    environments, n of these two fits counts multiples of them.
 
     Attributes:
         choice: held-out comparison of the three and the chosen one.

@@ -279,7 +279,7 @@ def _method(results: Results, tables: Sequence[ScalingTable]) -> tuple[str, ...]
     if summaries:
         steps = _span([summary.batch_size for summary in summaries])
         sentences.append(
-            f"{len(results.experiments)} runs, {_span([item.num_iterations for item in summaries])} measured iterations each "
+            f"{_counted(len(results.experiments), 'run')}, {_span([item.num_iterations for item in summaries])} measured iterations each "
             f"after {_span([item.warmup_iterations for item in summaries])} warm-up, {steps} environment steps an iteration."
         )
         sentences.append(
@@ -302,6 +302,10 @@ def _method(results: Results, tables: Sequence[ScalingTable]) -> tuple[str, ...]
         "fewer than six samples."
     )
     return tuple(dict.fromkeys(sentences))
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def _span(values: Sequence[int]) -> str:

@@ -69,7 +69,7 @@ def amdahl_fit(
     limit = 1.0 / serial if serial else math.inf
     informative = int((workers > 1).sum()) if anchored else workers.size
     free = 1 if anchored else 2
-    interval, reason = None, f"{informative} points, an interval needs {free + 3}"
+    interval, reason = None, f"{informative} point{'s' * (informative != 1)}, an interval needs {free + 3}"
     if informative >= free + 3:
         draws = residual_resamples(relative_time, predicted, free, seed)
         interval = interval_of_draws([solve(workers, draw)[0] for draw in draws], serial)
@@ -136,8 +136,9 @@ def usl_fit(n: Sequence[float] | Array, speedup: Sequence[float] | Array) -> Usl
 def phase_fit(points: Iterable[TimePoint | tuple[float, float, float]], *, seed: int = 0) -> PhaseFit:
     """Fit T(r, e) = L + E/r + I/(r e) with L, E, I >= 0 by relative least squares.
 
-    Runners and envs per runner are different axes: runners step truly in parallel and divide E and I, envs of one runner
-    step one after the other and only share what is paid once per vector step (an inference call, a wake-up), which is I.
+    Runners and envs per runner are different axes: runners step truly in parallel and divide E and I, envs of one
+    runner step one after the other and only share what is paid once per vector step (an inference call, a wake-up),
+    which is I.
 
     Args:
         points: ``(r, e, seconds per iteration)`` each. Points with r = 0 are left out and counted in ``num_excluded``:
@@ -145,8 +146,8 @@ def phase_fit(points: Iterable[TimePoint | tuple[float, float, float]], *, seed:
         seed: seed of the residual bootstrap for the intervals (given from 6 points).
 
     Raises:
-        RequestError: a figure is out of range, or the points cannot tell the three terms apart (they need two values of r,
-            two of e and at least three points with r >= 1).
+        RequestError: a figure is out of range, or the points cannot tell the three terms apart (they need two values of
+            r, two of e and at least three points with r >= 1).
     """
     given = as_time_points(points)
     kept = [point for point in given if point.num_env_runners > 0]

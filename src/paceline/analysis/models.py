@@ -273,20 +273,16 @@ def amdahl_speedup(serial_fraction: float, n: float) -> float:
 
 
 def as_time_points(points: Iterable[TimePoint | tuple[float, float, float]]) -> list[TimePoint]:
-    """Return ``(r, e, seconds)`` triples as :class:`TimePoint`."""
-    return [
-        point if isinstance(point, TimePoint) else TimePoint(int(point[0]), int(point[1]), float(point[2]))
-        for point in points
-    ]
-
-
-def time_columns(points: Sequence[TimePoint]) -> tuple[Array, Array, Array]:
-    """Return r (at least 1), e and seconds as columns, checked.
+    """Return ``(r, e, seconds)`` triples as :class:`TimePoint`, checked.
 
     Raises:
         RequestError: a figure is out of range.
     """
-    for point in points:
+    checked = [
+        point if isinstance(point, TimePoint) else TimePoint(int(point[0]), int(point[1]), float(point[2]))
+        for point in points
+    ]
+    for point in checked:
         if point.num_env_runners < 0 or point.num_envs_per_env_runner < 1:
             raise RequestError(
                 f"expected r >= 0 runners and e >= 1 envs per runner, got r = {point.num_env_runners}, "
@@ -294,6 +290,11 @@ def time_columns(points: Sequence[TimePoint]) -> tuple[Array, Array, Array]:
             )
         if not math.isfinite(point.time_s) or point.time_s <= 0.0:
             raise RequestError(f"expected a positive time in seconds, got {point.time_s:g}; leave out failed runs")
+    return checked
+
+
+def time_columns(points: Sequence[TimePoint]) -> tuple[Array, Array, Array]:
+    """Return r (at least 1), e and seconds as columns of float64 ``[points]``."""
     runners, envs = _axes(
         [point.num_env_runners for point in points], [point.num_envs_per_env_runner for point in points]
     )

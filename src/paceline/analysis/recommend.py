@@ -6,10 +6,11 @@ How a plan is chosen in a scenario:
    Where none does, the nearest one, and it is said that none qualifies.
 2. Guards. RAM below 80 % and stable learning protect the run itself: a row that violates them is passed over wherever
    another row is left. CPU below 80 % protects whatever else the machine does: frugal and balanced pass over rows that
-   violate it where they can; *fastest* does not, because a training run that leaves cores idle is not the fastest (on two
-   cores every fast plan violates it), but its reason names the fastest plan that passes. No guard ever leaves the user
-   without an answer; what the chosen row violates stands in ``guard_notes``.
-3. The fastest of what is left. Rows that cannot be told from it (overlapping intervals) and are at most 5 % slower count as
+   violate it where they can; *fastest* does not, because a training run that leaves cores idle is not the fastest (on
+   two cores every fast plan violates it), but its reason names the fastest plan that passes. No guard ever leaves the
+   user without an answer; what the chosen row violates stands in ``guard_notes``.
+3. The fastest of what is left. Rows that cannot be told from it (overlapping intervals) and are at most 5 % slower
+count as
    tied, and of tied rows the one with fewest cores, then least memory, then fewest environments is taken. All rows that
    cannot be told from the choice are named in ``contenders``.
 
@@ -365,26 +366,32 @@ def _top_three(
     if fastest is None or fastest.row is None:
         return ()
     recommended = _recommended(rows, answers, fastest)
-    parallel = [row for row in rows if not row.is_baseline] or list(rows)
-    efficient = max(parallel, key=lambda row: (efficiency_of(row, basis), _speedup(row)))
+    # Rows that are no faster than the baseline would win by their single environment alone.
+    gaining = [row for row in rows if _speedup(row) > 1.0 and not row.is_baseline]
+    efficient = max(gaining or _baselines(rows), key=lambda row: (efficiency_of(row, basis), _speedup(row)))
     return (
         TopPick("fastest", fastest.row, fastest.reason),
         recommended,
         TopPick(
             "most efficient",
             efficient,
-            f"{efficient.label} has the best efficiency apart from the baseline: {_figures(efficient, basis)}."
-            if not efficient.is_baseline
-            else f"{efficient.label} is the only plan measured.",
+            f"{efficient.label} has the best efficiency of the plans that gain anything: {_figures(efficient, basis)}."
+            if gaining
+            else f"No plan is faster than the baseline {efficient.label}.",
         ),
     )
+
+
+def _baselines(rows: Sequence[ScalingRow]) -> list[ScalingRow]:
+    return _prefer(rows, lambda row: row.is_baseline)
 
 
 def _recommended(rows: Sequence[ScalingRow], answers: Sequence[Recommendation], fastest: Recommendation) -> TopPick:
     """Choose what to take if nothing else is known.
 
-    The machine's scarce good is its cores, not environments: the fastest plan that keeps memory and learning safe and does
-    not waste cores. Where cores were not measured, the balanced scenario stands in, and the fastest plan after that.
+    The machine's scarce good is its cores, not environments: the fastest plan that keeps memory and learning safe and
+    does not waste cores. Where cores were not measured, the balanced scenario stands in, and the fastest plan after
+    that.
     """
     assert fastest.row is not None
     busy = [

@@ -1,7 +1,7 @@
 """Results become scaling tables: one table per workload, one row per plan, all repeats of a plan in its row.
 
-Baseline rule, named in every table: *the fastest plan with one environment* (``0x1`` or ``1x1``), so that a speedup is never
-flattered by a slow way to run one environment; where no plan has one environment, the plan with the fewest.
+Baseline rule, named in every table: *the fastest plan with one environment* (``0x1`` or ``1x1``), so that a speedup is
+never flattered by a slow way to run one environment; where no plan has one environment, the plan with the fewest.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ USABLE_OUTCOMES: tuple[Outcome, ...] = ("ok", "unsteady", "interrupted")
 def scaling_tables(results: Results, *, baseline: str | None = None) -> tuple[ScalingTable, ...]:
     """Return one table per workload, the one with most rows first.
 
-    A workload is what is trained: environment and algorithm settings. Its rows are the plans that train it: R, E, and any
-    other plan axis of the sweep (backend, threads ..), which is told in the row's ``variant``.
+    A workload is what is trained: environment and algorithm settings. Its rows are the plans that train it: R, E, and
+    any other plan axis of the sweep (backend, threads ..), which is told in the row's ``variant``.
 
     Args:
         results: a results file's content; failed and unfinished runs are welcome.
@@ -91,8 +91,8 @@ def row_label(run: RunResult) -> str:
 def usable_runs(runs: Sequence[RunResult]) -> tuple[Outcome | None, list[RunResult]]:
     """Return the runs of one plan whose figures count, and their outcome.
 
-    Finished runs where there are any, else unsteady ones, else what interrupted ones measured; (None, []) where none has
-    an iteration.
+    Finished runs where there are any, else unsteady ones, else what interrupted ones measured; (None, []) where none
+    has an iteration.
     """
     for outcome in USABLE_OUTCOMES:
         counted = [run for run in runs if run.outcome == outcome and _times(run)]
@@ -109,9 +109,9 @@ def throughput_samples(runs: Sequence[RunResult]) -> list[list[float]]:
 def judge_learning(iterations: Sequence[IterationRecord]) -> Learning:
     """Say whether returns rise or hold (``stable``), fell and stayed down (``collapsing``), or cannot be judged.
 
-    The returns are cut into four quarters. A collapse is a last quarter whose median lies below the best quarter's by more
-    than half of the whole range of returns, and by more than three times the spread within quarters. Fewer than eight
-    iterations with returns say nothing.
+    The returns are cut into four quarters. A collapse is a last quarter whose median lies below the best quarter's by
+    more than half of the whole range of returns, and by more than three times the spread within quarters. Fewer than
+    eight iterations with returns say nothing.
     """
     returns = [item.episode_return_mean for item in iterations if item.episode_return_mean is not None]
     if any(not math.isfinite(value) for value in returns):

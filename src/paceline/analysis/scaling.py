@@ -1,7 +1,7 @@
 """The arithmetic of scaling: speedup, efficiency, loss, Karp-Flatt, ratings; and the fitted models.
 
-Public as ``paceline.scaling``. N is the number of environments unless said otherwise, times are seconds, efficiencies are
-fractions (1.0 = 100 %). r = 0 (environments in the learner's process) is not r = 1 (one runner process): see
+Public as ``paceline.scaling``. N is the number of environments unless said otherwise, times are seconds, efficiencies
+are fractions (1.0 = 100 %). r = 0 (environments in the learner's process) is not r = 1 (one runner process): see
 :func:`choose_model`.
 """
 

@@ -96,8 +96,8 @@ def quartiles(values: Samples) -> tuple[float, float, float]:
 def interquartile_mean(values: Samples) -> float:
     """Return the mean of the middle half of ``values``, the outermost quarters left out.
 
-    Samples at the edge of the middle half count with the part of them that lies inside, so that the figure is defined for
-    every n (Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice").
+    Samples at the edge of the middle half count with the part of them that lies inside, so that the figure is defined
+    for every n (Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice").
 
     Raises:
         RequestError: no values, or one is not finite.
@@ -125,8 +125,8 @@ def coefficient_of_variation(values: Samples) -> float | None:
 def estimate_median(*runs: Samples, seed: int = 0) -> Estimate:
     """Return the median over all samples with a bootstrap interval.
 
-    With several runs the bootstrap has two levels, runs and then samples of a run, because samples of one run resemble each
-    other more than those of another (one process, one placement of threads, one neighbour on the machine).
+    With several runs the bootstrap has two levels, runs and then samples of a run, because samples of one run resemble
+    each other more than those of another (one process, one placement of threads, one neighbour on the machine).
 
     Args:
         *runs: samples of each run; one run is a plain bootstrap.
@@ -173,8 +173,8 @@ def estimate_ratio(numerator: Sequence[Samples], denominator: Sequence[Samples],
 def order(ratio: Estimate, *, same_within: float = SAME_WITHIN) -> Ordering:
     """Say whether a ratio is above 1, below 1, the same, or cannot be told.
 
-    ``same`` needs evidence as ``higher`` does: the whole interval within ``same_within`` of 1. An interval that holds 1 and
-    is wider than that is ``cannot tell``; so is a ratio without an interval.
+    ``same`` needs evidence as ``higher`` does: the whole interval within ``same_within`` of 1. An interval that holds 1
+    and is wider than that is ``cannot tell``; so is a ratio without an interval.
     """
     if ratio.interval is None:
         return "cannot tell"
@@ -238,12 +238,18 @@ def _bootstrap_medians(groups: Sequence[NDArray[np.float64]], rng: np.random.Gen
     if len(groups) == 1:
         group = groups[0]
         return np.asarray(np.median(group[rng.integers(0, group.size, (RESAMPLES, group.size))], axis=1))
-    medians = np.empty(RESAMPLES)
-    for index in range(RESAMPLES):
-        picks = rng.integers(0, len(groups), len(groups))
-        drawn = [groups[pick][rng.integers(0, groups[pick].size, groups[pick].size)] for pick in picks]
-        medians[index] = np.median(np.concatenate(drawn))
-    return medians
+    lengths = np.array([group.size for group in groups])
+    padded = np.full((len(groups), int(lengths.max())), np.nan)
+    for row, group in zip(padded, groups, strict=True):
+        row[: group.size] = group
+    picks = rng.integers(0, len(groups), (RESAMPLES, len(groups)))
+    drawn_lengths = lengths[picks][..., None]
+    places = (rng.random((*picks.shape, padded.shape[1])) * drawn_lengths).astype(np.intp)
+    drawn = padded[picks[..., None], places]
+    if lengths.min() < lengths.max():
+        drawn[np.arange(padded.shape[1]) >= drawn_lengths] = np.nan
+        return np.asarray(np.nanmedian(drawn.reshape(RESAMPLES, -1), axis=1))
+    return np.asarray(np.median(drawn.reshape(RESAMPLES, -1), axis=1))
 
 
 def _from_resamples(value: float, resamples: NDArray[np.float64], count: int) -> Estimate:

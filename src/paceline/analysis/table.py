@@ -37,7 +37,8 @@ class ScalingRow:
     """One grid point, over all its repeats. Figures are None where nothing was measured (see ``outcome``).
 
     Attributes:
-        label: ``RxE``, with the variant behind it where the sweep has more axes (``2x8 backend=shm``); unique in a table.
+        label: ``RxE``, with the variant behind it where the sweep has more axes (``2x8 backend=shm``); unique in a
+            table.
         num_env_runners: R (0: in the learner's process).
         num_envs_per_env_runner: E.
         num_envs: N = max(R, 1) * E.
@@ -58,7 +59,8 @@ class ScalingRow:
         efficiency_per_env: speedup / ideal, ideal = N / N_base.
         efficiency_per_core: speedup / (cores / cores of the baseline).
         cores: cores kept busy (measured) or planned: see ``cores_basis``.
-        cores_basis: ``measured`` (CPU time / wall time of the process tree), ``planned`` (runners + learner) or ``none``.
+        cores_basis: ``measured`` (CPU time / wall time of the process tree), ``planned`` (runners + learner) or
+            ``none``.
         efficiency_loss: 1 - efficiency_per_env.
         gap_to_ideal: ideal speedup - speedup.
         karp_flatt: experimentally determined serial fraction, None for N = N_base.

@@ -54,7 +54,9 @@ SweepBuilder = Callable[..., Results]
 TrainBuilder = Callable[..., Results]
 
 
-def resources_of(wall_s: float, runners: int, envs: int, *, gpu: bool = False, usable_cores: float = 12.0) -> ResourceUse:
+def resources_of(
+    wall_s: float, runners: int, envs: int, *, gpu: bool = False, usable_cores: float = 12.0
+) -> ResourceUse:
     """Return what ``runners`` processes would use."""
     cores = min(0.55 + 0.85 * max(runners, 0.4), usable_cores * 0.98)
     rss = int((0.9 + 0.28 * runners + 0.012 * envs * max(runners, 1)) * GIB)
@@ -217,9 +219,18 @@ def make_sweep() -> SweepBuilder:
                     for e in envs:
                         outcome, message = (failures or {}).get((r, e), ("ok", ""))
                         run = run_of(
-                            r, e, iterations=iterations, noise=noise, repeat=repeat, outcome=outcome, message=message,
-                            env_id=env_id, axes=variant, gpu=gpu, rng=rng,
-                        )  # fmt: skip
+                            r,
+                            e,
+                            iterations=iterations,
+                            noise=noise,
+                            repeat=repeat,
+                            outcome=outcome,
+                            message=message,
+                            env_id=env_id,
+                            axes=variant,
+                            gpu=gpu,
+                            rng=rng,
+                        )
                         experiments.append(run)
         return Results(
             experiment_info=ExperimentInfo(
@@ -227,7 +238,8 @@ def make_sweep() -> SweepBuilder:
                 timestamp="2026-11-20T10:40:00+00:00",
                 kind="sweep",
                 paceline_version="0.1.0",
-                command=command or f"paceline sweep {env_id} --num-env-runners 1,2,4,8 --num-envs-per-env-runner 1,4,16",
+                command=command
+                or f"paceline sweep {env_id} --num-env-runners 1,2,4,8 --num-envs-per-env-runner 1,4,16",
                 env_id=env_id,
                 algo="ppo",
                 batch_size=BATCH_SIZE,
@@ -245,7 +257,9 @@ def make_sweep() -> SweepBuilder:
 def make_train() -> TrainBuilder:
     """Build the result of one training run."""
 
-    def build(iterations: int = 60, *, gpu: bool = False, outcome: Outcome = "ok", with_returns: bool = True) -> Results:
+    def build(
+        iterations: int = 60, *, gpu: bool = False, outcome: Outcome = "ok", with_returns: bool = True
+    ) -> Results:
         rng = np.random.default_rng(3)
         run = run_of(2, 8, iterations=iterations, noise=0.03, rng=rng, gpu=gpu)
         curve = 1500 * (1 - np.exp(-np.arange(iterations) / 25)) - 300 + rng.normal(0, 40, iterations)

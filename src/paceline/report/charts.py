@@ -7,7 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from paceline.analysis.findings import LearningPoint, ScalingModels, WorkloadFindings
+from paceline.analysis.curves import ScalingModels
+from paceline.analysis.findings import LearningPoint, WorkloadFindings
 from paceline.analysis.models import CurvePoint, FittedCurve
 from paceline.measure.result import RunResult
 from paceline.report import formats, palette, view
@@ -20,16 +21,16 @@ MOST_NAMES = 20
 """With more points than this, only the recommended ones are named in a chart."""
 
 
-def model_lines(models: ScalingModels) -> list[tuple[FittedCurve, int | None, list[CurvePoint]]]:
+def model_lines(models: ScalingModels) -> list[tuple[FittedCurve, float | None, list[CurvePoint]]]:
     """Split fitted curves into drawable lines: (curve, runners or None, points ordered by num_envs).
 
     The phase model tells runners from envs per runner, so it is one line for each number of runners; the others depend
     on num_envs only. The chosen model comes first.
     """
     chosen = models.choice.chosen.name if models.choice.chosen else None
-    found: list[tuple[FittedCurve, int | None, list[CurvePoint]]] = []
+    found: list[tuple[FittedCurve, float | None, list[CurvePoint]]] = []
     for curve in sorted(models.curves, key=lambda item: item.model != chosen):
-        groups: list[int | None] = [None]
+        groups: list[float | None] = [None]
         if curve.model == "phase":
             groups = list(dict.fromkeys(point.num_env_runners for point in curve.points))
         for runners in groups:
@@ -46,6 +47,8 @@ def smooth(points: Sequence[CurvePoint], between: int = 8) -> list[CurvePoint]:
     Time is interpolated linearly in 1/N, which is exact for Amdahl's law and, at a fixed number of runners, for the
     phase model; for the USL it is close.
     """
+    if len(points) >= 2 * between:
+        return list(points)
     dense: list[CurvePoint] = []
     for left, right in itertools.pairwise(points):
         for step in range(between):
@@ -55,7 +58,7 @@ def smooth(points: Sequence[CurvePoint], between: int = 8) -> list[CurvePoint]:
             share = (1 / size - 1 / left.num_envs) / span if span else 0.0
             time_s = left.time_s + share * (right.time_s - left.time_s)
             base_s = left.speedup * left.time_s
-            dense.append(replace(left, num_envs=size, time_s=time_s, speedup=base_s / time_s))  # type: ignore[arg-type]
+            dense.append(replace(left, num_envs=size, time_s=time_s, speedup=base_s / time_s))
     return [*dense, *points[-1:]]
 
 
@@ -89,7 +92,7 @@ def scaling_chart(workload: WorkloadFindings) -> Chart | None:
                 [(p.num_envs, p.speedup) for p in points],
                 label=label,
                 style=("line model chosen" if is_chosen else "line model"),
-                color=styles[runners].color if runners in styles else "",
+                color=styles[int(runners)].color if runners is not None and int(runners) in styles else "",
             )
         )
     ideal = [(n, s) for n, s in workload.models.ideal if s > 0]
@@ -137,7 +140,7 @@ def decision_chart(workload: WorkloadFindings) -> Chart | None:
     y_axis = Axis("speedup", 0, y_top, write=_times_tick)
     x_end, y_end = x_axis.ticks()[-1], y_axis.ticks()[-1]
     regions = [
-        Region(s.min_efficiency, s.min_speedup, x_end, y_end, f"{s.name}: {s.wish}", palette.scenario_style(s.name).color)
+        Region(s.min_efficiency, s.min_speedup, x_end, y_end, f"{s.name}: {s.wish}", _color(s.name))
         for s in advice.chart.scenarios
         if (s.min_efficiency > 0 or s.min_speedup > 0) and s.min_speedup < y_end and s.min_efficiency < x_end
     ]
@@ -145,25 +148,35 @@ def decision_chart(workload: WorkloadFindings) -> Chart | None:
     crowded = len(points) > MOST_NAMES
     marks = []
     for point in points:
+        name = formats.one_line(names.get(point.label, point.label), 18)
         style = palette.scenario_style(point.chosen_by[0]) if point.chosen_by else palette.ScenarioStyle("", "o", "○")
         chosen = f", {' and '.join(point.chosen_by)}" if point.chosen_by else ""
         guard = "" if point.passes_guards else ", breaks a guard"
         figures = f"{formats.times(point.speedup)}, {formats.percent(point.efficiency)}"
         marks.append(
             Mark(
-                point.efficiency, point.speedup, style.marker, style.color,
+                point.efficiency,
+                point.speedup,
+                style.marker,
+                style.color,
                 title=f"{point.label}: {figures}{chosen}{guard}",
-                label="" if crowded and not point.chosen_by else formats.one_line(names.get(point.label, point.label), 18),
+                label="" if crowded and not point.chosen_by else name,
                 size=6.5 if point.chosen_by else 4.0,
-            )  # fmt: skip
+            )
         )
-    names = "; ".join(
-        f"{r.scenario.name} takes {r.row.label}" for r in advice.recommendations if r.row is not None
-    )
+    taken = [f"{r.scenario.name} takes {r.row.label}" for r in advice.recommendations if r.row is not None]
     return draw(
-        "Decision chart: speedup against efficiency", names or "Plans by speedup and efficiency.", x_axis, y_axis,
-        marks=marks, regions=regions,
-    )  # fmt: skip
+        "Decision chart: speedup against efficiency",
+        "; ".join(taken) or "Plans by speedup and efficiency.",
+        x_axis,
+        y_axis,
+        marks=marks,
+        regions=regions,
+    )
+
+
+def _color(scenario: str) -> str:
+    return palette.scenario_style(scenario).color
 
 
 def _percent_tick(value: float) -> str:
@@ -182,10 +195,13 @@ def return_charts(curve: Sequence[LearningPoint]) -> list[Chart]:
     return [
         _curve("Mean return against environment steps", final, by_steps, "environment steps", formats.compact),
         _curve(
-            "Mean return against training time", final, [(t / divisor, y) for t, y in by_time],
-            f"training time ({unit})", "{:g}".format,
+            "Mean return against training time",
+            final,
+            [(t / divisor, y) for t, y in by_time],
+            f"training time ({unit})",
+            "{:g}".format,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def throughput_chart(curve: Sequence[LearningPoint]) -> Chart | None:
@@ -207,21 +223,27 @@ def resource_charts(run: RunResult) -> list[Chart]:
     if len(cpu) > 1:
         charts.append(
             _curve(
-                "CPU use", "Share of the usable cores that was busy.", cpu, "iteration", "{:g}".format,
-                write_y=_percent_tick, y_top=1.0, from_zero=True,
-            )  # fmt: skip
+                "CPU use",
+                "Share of the usable cores that was busy.",
+                cpu,
+                "iteration",
+                "{:g}".format,
+                write_y=_percent_tick,
+                y_top=1.0,
+                from_zero=True,
+            )
         )
     gpu = gpu_points(run)
     if len(gpu) > 1:
         text = "As NVML tells it: the share of time in which any kernel ran."
-        charts.append(
-            _curve(
-                "GPU utilisation", text, gpu, "iteration", "{:g}".format, write_y=_percent_tick, y_top=1.0, from_zero=True
-            )
+        chart = _curve(
+            "GPU utilisation", text, gpu, "iteration", "{:g}".format, write_y=_percent_tick, y_top=1.0, from_zero=True
         )
+        charts.append(chart)
     if len(ram) > 1:
         text = f"At most {formats.significant(max(y for _, y in ram))} GiB."
-        charts.append(_curve("Memory (GiB)", text, ram, "iteration", "{:g}".format, write_y="{:g}".format, from_zero=True))
+        number = "{:g}".format
+        charts.append(_curve("Memory (GiB)", text, ram, "iteration", number, write_y=number, from_zero=True))
     return charts
 
 

@@ -29,19 +29,22 @@ def render_html(source: ReportInput) -> str:
     """
     script = _template("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return _environment().get_template("report.html.j2").render(
-        page=build_page(source),
-        style=Markup(_template("report.css").replace("{{ phase_rules }}", _phase_rules())),
-        script=Markup(script),
-        script_hash=digest,
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            page=build_page(source),
+            style=Markup(_template("report.css").replace("{{ phase_rules }}", _phase_rules())),
+            script=Markup(script),
+            script_hash=digest,
+        )
     )
 
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    return Environment(
-        loader=FunctionLoader(_template), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    loader = FunctionLoader(_template)
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 @lru_cache(maxsize=8)

@@ -98,7 +98,8 @@ def _facts(source: ReportInput) -> tuple[Fact, ...]:
 
 def _run_facts(source: ReportInput) -> list[Fact]:
     run = source.findings.runs[0]
-    facts = [Fact("environment steps", formats.compact(run.total_env_steps), formats.plural(run.num_iterations, "iteration"))]
+    iterations = formats.plural(run.num_iterations, "iteration")
+    facts = [Fact("environment steps", formats.compact(run.total_env_steps), iterations)]
     returns = [p.episode_return_mean for p in run.curve if p.episode_return_mean is not None]
     if returns:
         facts.append(Fact("last mean return", f"{returns[-1]:,.0f}", f"best {max(returns):,.0f}"))
@@ -113,8 +114,8 @@ def _workload(source: ReportInput, workload: WorkloadFindings) -> WorkloadPart:
     scaling = None if single else charts.scaling_chart(workload)
     decision = None if single else charts.decision_chart(workload)
     baseline = workload.table.baseline
-    caption = f"{formats.plural(len(rows), 'plan')}, fastest first. A plan is env runners x envs per runner (0 runners: in "
-    caption += "the learner's process)."
+    caption = f"{formats.plural(len(rows), 'plan')}, fastest first. A plan is env runners x envs per runner"
+    caption += " (0 runners: in the learner's process)."
     if baseline:
         caption += f" Speedups are over {baseline.label}: {workload.table.baseline_rule}"
     return WorkloadPart(
@@ -157,7 +158,7 @@ def _curves(source: ReportInput) -> tuple[Chart, ...]:
 
 
 def _cards(source: ReportInput, advice: Advice) -> tuple[Card, ...]:
-    """Make one card per recommended plan, the recommended one first; answers without a plan keep a card of their own."""
+    """Make one card per recommended plan, the recommended one first; an answer without a plan has its own."""
     groups: dict[tuple[str, bool], list[Recommendation]] = {}
     for item in advice.recommendations:
         key = (item.row.label, item.qualifies) if item.row else ("", False)

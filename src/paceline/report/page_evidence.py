@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from paceline.analysis.bottleneck import PhaseShare
-from paceline.analysis.findings import ScalingModels, WorkloadFindings
+from paceline.analysis.curves import ScalingModels
+from paceline.analysis.findings import WorkloadFindings
 from paceline.analysis.table import ScalingRow
 from paceline.report import formats, palette, view
 from paceline.report.page_parts import (
@@ -90,9 +91,12 @@ def _plan_cells(row: ScalingRow) -> tuple[Cell, ...]:
         rated,
         Cell(formats.percent(row.cpu_utilization, 0), _key(row.cpu_utilization)),
         Cell(formats.percent(row.ram_fraction, 0), _key(row.ram_fraction)),
-        Cell(row.bottleneck.verdict if row.bottleneck else formats.MISSING, numeric=False,
-             sort=row.bottleneck.verdict if row.bottleneck else ""),
-    )  # fmt: skip
+        Cell(
+            row.bottleneck.verdict if row.bottleneck else formats.MISSING,
+            numeric=False,
+            sort=row.bottleneck.verdict if row.bottleneck else "",
+        ),
+    )
 
 
 def _key(value: float | None) -> str:
@@ -118,9 +122,14 @@ def speed_bars(workload: WorkloadFindings, rows: Sequence[ScalingRow]) -> tuple[
         time_s = row.time_per_iter_s.value if row.time_per_iter_s else None
         bars.append(
             SpeedBar(
-                names[row.label], on, width=_share(row.sps.value, longest), low=low, whisker=round(whisker, 2),
-                sps=formats.integer(row.sps.value), time=formats.seconds(time_s),
-            )  # fmt: skip
+                names[row.label],
+                on,
+                width=_share(row.sps.value, longest),
+                low=low,
+                whisker=round(whisker, 2),
+                sps=formats.integer(row.sps.value),
+                time=formats.seconds(time_s),
+            )
         )
     return tuple(bars)
 
@@ -299,9 +308,13 @@ def model_part(models: ScalingModels) -> ModelPart:
     chosen = models.choice.chosen.name if models.choice.chosen else None
     rows = tuple(
         ModelRow(
-            model.name, model.name == chosen, formats.percent(model.held_out_error), formats.percent(model.residual_error),
-            model.num_points, model.formula,
+            model.name,
+            model.name == chosen,
+            formats.percent(model.held_out_error),
+            formats.percent(model.residual_error),
+            model.num_points,
+            model.formula,
         )
         for model in models.choice.candidates
-    )  # fmt: skip
+    )
     return ModelPart(models.choice.reason, rows, tuple(model_sentences(models)))

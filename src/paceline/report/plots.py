@@ -1,4 +1,4 @@
-"""``dashboard.png``: six panels in two columns, drawn with matplotlib's Agg, which is imported only here and when asked.
+"""``dashboard.png``: six panels in two columns, drawn with matplotlib's Agg, which is imported only when asked for.
 
 The picture is meant for a README, a slide or a phone, so type is large, hatches and markers double the colours, and the
 verdict stands on top. It uses ``Figure`` alone: no ``pyplot``, no window, no state that outlives the call.
@@ -9,13 +9,13 @@ from __future__ import annotations
 import textwrap
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from paceline.report import formats, view
+from paceline.report.panel_text import say
 from paceline.report.view import ReportInput
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WIDTH_IN = 14.0
@@ -43,7 +43,6 @@ STYLE: dict[str, Any] = {
     "hatch.linewidth": 0.8,
     "text.parse_math": False,  # a "$" in an environment's name is a dollar sign
     "text.usetex": False,
-    "svg.fonttype": "none",
 }
 
 
@@ -60,7 +59,7 @@ def draw_dashboard(source: ReportInput, path: Path) -> None:
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+    with matplotlib.rc_context(cast(Any, STYLE)), warnings.catch_warnings():
         # A name in a script that the bundled font lacks is drawn as boxes; that is no reason to have no picture.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = dashboard(source)
@@ -71,6 +70,7 @@ def draw_dashboard(source: ReportInput, path: Path) -> None:
 def dashboard(source: ReportInput) -> Figure:
     """Lay out the dashboard: header, then three rows of two panels."""
     from matplotlib.figure import Figure as NewFigure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     from paceline.report import panels_run, panels_sweep
 
@@ -78,12 +78,13 @@ def dashboard(source: ReportInput) -> Figure:
     rows_in = panels_run.ROW_HEIGHTS_IN if single else panels_sweep.row_heights_in(source.findings.primary)
     lines = textwrap.wrap(view.verdict(source), 76, max_lines=4, placeholder=" …", break_on_hyphens=False)
     caption = textwrap.wrap(_caption(source), 116)
-    header_in = 0.45 + 0.36 * len(lines) + 0.25 * len(caption)
-    figure = NewFigure(figsize=(WIDTH_IN, header_in + sum(rows_in)), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.18, h_pad=0.16, wspace=0.03, hspace=0.03)  # type: ignore[union-attr]
-    grid = figure.add_gridspec(4, 2, height_ratios=[header_in, *rows_in])
-    _header(figure.add_subplot(grid[0, :]), lines, caption)
-    panels = [figure.add_subplot(grid[1 + index // 2, index % 2]) for index in range(6)]
+    header_in = 0.5 + 0.36 * len(lines) + 0.25 * len(caption)
+    engine = ConstrainedLayoutEngine(w_pad=0.18, h_pad=0.16, wspace=0.03, hspace=0.03)
+    figure = NewFigure(figsize=(WIDTH_IN, header_in + sum(rows_in)), layout=engine)
+    header, body = figure.subfigures(2, 1, height_ratios=[header_in, sum(rows_in)], squeeze=False).flat
+    header.text(0.016, 0.9, "\n".join(lines), va="top", fontsize=20, fontweight="bold", linespacing=1.25)
+    header.text(0.016, 0.06, "\n".join(caption), va="bottom", fontsize=13.5, color="#59626F")
+    panels = list(body.subplots(3, 2, gridspec_kw={"height_ratios": rows_in}).flat)
     if single:
         panels_run.draw_panels(panels, source.findings, single)
     elif source.findings.primary is not None:
@@ -106,25 +107,3 @@ def _caption(source: ReportInput) -> str:
         formats.when(info.timestamp),
     ]
     return "  ·  ".join(part for part in parts if part)
-
-
-def _header(axes: Axes, lines: list[str], caption: list[str]) -> None:
-    """Write verdict and caption from the page's left edge, wherever the columns under them begin."""
-    from matplotlib.transforms import blended_transform_factory
-
-    axes.axis("off")
-    figure = axes.get_figure(root=True)
-    place = blended_transform_factory(figure.transFigure, axes.transAxes) if figure else axes.transAxes
-    texts = [
-        axes.text(0.016, 1, "\n".join(lines), transform=place, va="top", fontsize=20, fontweight="bold", linespacing=1.25),
-        axes.text(0.016, 0, "\n".join(caption), transform=place, va="bottom", fontsize=13.5, color="#59626F"),
-    ]
-    for text in texts:  # the header spans the page; it must not squeeze the columns under it
-        text.set_in_layout(False)
-
-
-def say(axes: Axes, text: str, title: str = "") -> None:
-    """Write why a panel has nothing to show."""
-    axes.set_axis_off()
-    axes.set_title(title)
-    axes.text(0.5, 0.5, textwrap.fill(text, 34), transform=axes.transAxes, ha="center", va="center", color="#59626F")

@@ -18,6 +18,9 @@ CHAR_WIDTH = 6.9
 LINE_HEIGHT = 15.0
 
 
+_NOWHERE = Box(0.0, 0.0, 0.0, 0.0)
+
+
 @dataclass(frozen=True)
 class Tick:
     """A tick at ``position`` view-box units, with its text."""
@@ -65,7 +68,7 @@ class Region:
     label: str
     color: str
     style: str = "region"
-    box: Box = Box(0, 0, 0, 0)
+    box: Box = _NOWHERE
 
 
 @dataclass(frozen=True)
@@ -177,9 +180,18 @@ def _placed(mark: Mark, to_x: Scale, to_y: Scale) -> Mark:
     if mark.low is not None and mark.high is not None:
         whisker = f"M{px:.1f} {to_y(mark.low):.1f}V{to_y(mark.high):.1f}"
     return Mark(
-        px, py, mark.shape, mark.color, mark.title, mark.label, mark.size, mark.low, mark.high,
-        marker_path(mark.shape, px, py, mark.size), whisker,
-    )  # fmt: skip
+        px,
+        py,
+        mark.shape,
+        mark.color,
+        mark.title,
+        mark.label,
+        mark.size,
+        mark.low,
+        mark.high,
+        marker_path(mark.shape, px, py, mark.size),
+        whisker,
+    )
 
 
 def _boxed(region: Region, to_x: Scale, to_y: Scale, frame: Box) -> Region:
@@ -196,11 +208,36 @@ def marker_path(shape: str, x: float, y: float, size: float) -> str:
         "D": [(0, -1.25), (1.25, 0), (0, 1.25), (-1.25, 0)],
         "^": [(0, -1.2), (1.15, 0.9), (-1.15, 0.9)],
         "v": [(0, 1.2), (1.15, -0.9), (-1.15, -0.9)],
-        "P": [(-0.4, -1.1), (0.4, -1.1), (0.4, -0.4), (1.1, -0.4), (1.1, 0.4), (0.4, 0.4), (0.4, 1.1), (-0.4, 1.1),
-              (-0.4, 0.4), (-1.1, 0.4), (-1.1, -0.4), (-0.4, -0.4)],
-        "X": [(0, -0.5), (0.7, -1.2), (1.2, -0.7), (0.5, 0), (1.2, 0.7), (0.7, 1.2), (0, 0.5), (-0.7, 1.2),
-              (-1.2, 0.7), (-0.5, 0), (-1.2, -0.7), (-0.7, -1.2)],
-    }  # fmt: skip
+        "P": [
+            (-0.4, -1.1),
+            (0.4, -1.1),
+            (0.4, -0.4),
+            (1.1, -0.4),
+            (1.1, 0.4),
+            (0.4, 0.4),
+            (0.4, 1.1),
+            (-0.4, 1.1),
+            (-0.4, 0.4),
+            (-1.1, 0.4),
+            (-1.1, -0.4),
+            (-0.4, -0.4),
+        ],
+        "X": [
+            (0, -0.5),
+            (0.7, -1.2),
+            (1.2, -0.7),
+            (0.5, 0),
+            (1.2, 0.7),
+            (0.7, 1.2),
+            (0, 0.5),
+            (-0.7, 1.2),
+            (-1.2, 0.7),
+            (-0.5, 0),
+            (-1.2, -0.7),
+            (-0.7, -1.2),
+        ],
+    }
     if shape in corners:
         return "M" + "L".join(f"{x + dx * size:.1f} {y + dy * size:.1f}" for dx, dy in corners[shape]) + "Z"
-    return f"M{x - size:.1f} {y:.1f}a{size:.1f} {size:.1f} 0 1 0 {2 * size:.1f} 0a{size:.1f} {size:.1f} 0 1 0 {-2 * size:.1f} 0Z"
+    arc = f"a{size:.1f} {size:.1f} 0 1 0"
+    return f"M{x - size:.1f} {y:.1f}{arc} {2 * size:.1f} 0{arc} {-2 * size:.1f} 0Z"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from paceline.analysis.bottleneck import Bottleneck
-from paceline.analysis.findings import ScalingModels, WorkloadFindings
+from paceline.analysis.curves import ScalingModels
+from paceline.analysis.findings import WorkloadFindings
 from paceline.analysis.recommend import Advice
 from paceline.analysis.table import ScalingRow
 from paceline.report import formats, view
@@ -137,9 +138,13 @@ def _model_section(models: ScalingModels) -> list[str]:
             for model in choice.candidates
         ]
         columns = [
-            Column("", "<"), Column("model", "<"), Column("held-out error"), Column("fit error"), Column("points"),
+            Column("", "<"),
+            Column("model", "<"),
+            Column("held-out error"),
+            Column("fit error"),
+            Column("points"),
             Column("formula (seconds per iteration)", "<", wrap=46),
-        ]  # fmt: skip
+        ]
         lines += ["", *table(columns, rows)]
     lines += ["", *(line for sentence in model_sentences(models) for line in paragraph(sentence))]
     return lines
@@ -233,23 +238,30 @@ def _resource_section(workload: WorkloadFindings, gpu: str) -> list[str]:
     if not measured:
         return [*lines, *paragraph("Nothing was measured.")]
     columns = [
-        Column("plan", "<", wrap=LABEL_WIDTH), Column("CPU"), Column("cores busy"), Column("RAM peak"),
-        Column("of limit"), Column("GPU use"), Column("GPU memory"),
-    ]  # fmt: skip
+        Column("plan", "<", wrap=LABEL_WIDTH),
+        Column("CPU"),
+        Column("cores busy"),
+        Column("RAM peak"),
+        Column("of limit"),
+        Column("GPU use"),
+        Column("GPU memory"),
+    ]
     rows = []
     for row in measured:
         reading = row.gpus[0] if row.gpus else None
         use = reading.utilization_percent if reading else None
         cores = row.cores if row.cores_basis == "measured" else None
-        rows.append([
-            row.label,
-            formats.percent(row.cpu_utilization, 0),
-            formats.significant(cores),
-            formats.size_bytes(row.ram_bytes),
-            formats.percent(row.ram_fraction, 0),
-            formats.percent(use / 100 if use is not None else None, 0),
-            formats.size_bytes(reading.memory_used_bytes if reading else None),
-        ])  # fmt: skip
+        rows.append(
+            [
+                row.label,
+                formats.percent(row.cpu_utilization, 0),
+                formats.significant(cores),
+                formats.size_bytes(row.ram_bytes),
+                formats.percent(row.ram_fraction, 0),
+                formats.percent(use / 100 if use is not None else None, 0),
+                formats.size_bytes(reading.memory_used_bytes if reading else None),
+            ]
+        )
     return [*lines, *table(columns, rows), *paragraph(gpu)]
 
 

@@ -1,4 +1,4 @@
-"""What every form of the report agrees on: order of plans, their roles, the grid, the plan as YAML, the verdict line."""
+"""What every form of the report agrees on: order of plans, their roles and names, the grid, the plan as YAML."""
 
 from __future__ import annotations
 
@@ -115,14 +115,15 @@ def roles(workload: WorkloadFindings) -> dict[str, tuple[str, ...]]:
 
 
 def plan_yaml(row: ScalingRow, source: ReportInput) -> str:
-    """Return the row's plan as the text of a ``plan.yaml``: ``plan: {..}`` and, as comments, what it was measured on."""
+    """Return the text of the row's ``plan.yaml``: ``plan: {..}`` and, as comments, what it was measured on."""
     info = source.results.experiment_info
     speed = f"{formats.integer(row.sps.value)} steps/s" if row.sps else "no figures"
     measured_on = f"{info.env_id or source.findings.env_id}, {info.algo or source.findings.algo}"
     lines = [f"# {row.label}: {speed}", f"# {measured_on}, batch size {row.steps_per_iteration or info.batch_size}"]
     lines += [f"# machine {info.machine_fingerprint or 'unknown'}", f"# {formats.when(info.timestamp)}"]
     comments = "\n".join(formats.one_line(line) for line in lines)
-    return comments + "\n" + yaml.safe_dump({"plan": dict(row.plan)}, sort_keys=False, allow_unicode=True)
+    text: str = yaml.safe_dump({"plan": dict(row.plan)}, sort_keys=False, allow_unicode=True)
+    return f"{comments}\n{text}"
 
 
 def settings_yaml(source: ReportInput) -> str:
@@ -134,7 +135,8 @@ def settings_yaml(source: ReportInput) -> str:
     settings: dict[str, Any] = {"algo": shared}
     if source.single_run is not None:
         settings["plan"] = dict(source.single_run.plan)
-    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    text: str = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    return text
 
 
 def train_command(source: ReportInput) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from paceline.errors import PlanError, SpecError
 
@@ -41,6 +41,11 @@ class EnvSpec(Spec):
     id: str = Field(min_length=1)
     kwargs: dict[str, Any] = Field(default_factory=dict)
 
+    @field_validator("kwargs")
+    @classmethod
+    def _kwargs_are_plain_data(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return {key: _plain(item, key) for key, item in value.items()}
+
 
 class NetworkSpec(Spec):
     """The policy and value networks.
@@ -57,8 +62,8 @@ class NetworkSpec(Spec):
 class PPOSpec(Spec):
     """Proximal policy optimisation (Schulman et al. 2017), with the details of Huang et al. 2022.
 
-    Fields that are ``None`` are filled in per environment by :func:`paceline.agents.presets.resolve_algo`; ``spec.yaml``
-    of a run always holds the filled-in values.
+    Fields that are ``None`` are filled in per environment by :func:`paceline.agents.presets.resolve_algo`; a run's
+    ``spec.yaml`` always holds the filled-in values.
     """
 
     name: Literal["ppo"] = "ppo"
@@ -190,8 +195,8 @@ class RunSpec(Spec):
 class SweepSpec(Spec):
     """Many runs: a base run and the axes along which it varies.
 
-    ``axes`` maps a dotted spec field (``plan.num_env_runners``, ``algo.num_epochs``) to the values it takes; the grid is
-    their product. All trials use the same ``batch_size``, so that times and speedups can be compared.
+    ``axes`` maps a dotted spec field (``plan.num_env_runners``, ``algo.num_epochs``) to the values it takes; the grid
+    is their product. All trials use the same ``batch_size``, so that times and speedups can be compared.
     """
 
     base: RunSpec
@@ -270,7 +275,9 @@ def set_field(data: Mapping[str, Any], dotted: str, value: Any) -> dict[str, Any
     if not rest:
         copy[head] = value
         return copy
-    inner = copy.get(head) or {}
+    inner = copy.get(head)
+    if inner is None:
+        inner = {}
     if not isinstance(inner, Mapping):
         raise SpecError(f"{dotted}: {head} is not a group of fields; see `paceline train --help` for the fields")
     copy[head] = set_field(inner, rest, value)
@@ -320,6 +327,20 @@ def common_batch_size(batch_size: int, num_envs: Sequence[int], num_minibatches:
             f"(1, 2, 4, 8, ..) or give --batch-size {nearest}"
         )
     return nearest
+
+
+def _plain(value: Any, path: str) -> Any:
+    """Return ``value`` as YAML and JSON hold it (tuples as lists); what they cannot hold would be lost on the way."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, f"{path}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, path) for item in value]
+    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise ValueError(
+        f"{path}: expected plain data (numbers, text, true, false, null, lists, mappings), got {value!r:.60}; give the "
+        f"environment as a callable that fills it in"
+    )
 
 
 def _first_problem(cls: type[Spec], error: ValidationError) -> str:

@@ -20,8 +20,8 @@ def ledger(wall_s: float = 10.0, **phases: float) -> LedgerRecord:
 
 def used(**changes: Any) -> ResourceUse:
     figures: dict[str, Any] = {
-        "wall_s": 10.0, "cpu_s": 10.0, "cores_used": 1.0, "usable_cores": 2.0, "cpu_utilization": 0.5, "num_processes": 1,
-        "rss_bytes": 100, "peak_rss_bytes": 200, "memory_limit_bytes": 1000,
+        "wall_s": 10.0, "cpu_s": 10.0, "cores_used": 1.0, "usable_cores": 2.0, "cpu_utilization": 0.5,
+        "num_processes": 1, "rss_bytes": 100, "peak_rss_bytes": 200, "memory_limit_bytes": 1000,
     }  # fmt: skip
     return ResourceUse(**{**figures, **changes})
 

@@ -101,8 +101,8 @@ def test_published_amdahl_over_all_points(published: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("percent", "rating"),
-    [(100, "excellent"), (80, "excellent"), (79.99, "good"), (60, "good"), (59.9, "fair"), (40, "fair"), (39.9, "inefficient"),
-     (0, "inefficient"), (250, "excellent")],
+    [(100, "excellent"), (80, "excellent"), (79.99, "good"), (60, "good"), (59.9, "fair"), (40, "fair"),
+     (39.9, "inefficient"), (0, "inefficient"), (250, "excellent")],
 )  # fmt: skip
 def test_rating_bands(percent: float, rating: str) -> None:
     assert scaling.rate(percent / 100) == rating

@@ -61,8 +61,8 @@ def _sample_notices(table: ScalingTable) -> list[Notice]:
         notices.append(
             Notice(
                 "few-iterations",
-                f"{_these(few, table)} measured in fewer than {MIN_SAMPLES} iterations, too few for an interval: whether "
-                f"one plan is faster than another cannot be told; use --iterations 5 or more.",
+                f"{_these(few, table)} measured in fewer than {MIN_SAMPLES} iterations, too few for an interval: "
+                f"whether one plan is faster than another cannot be told; use --iterations 5 or more.",
                 "caution",
                 _labels(few),
             )
@@ -73,8 +73,8 @@ def _sample_notices(table: ScalingTable) -> list[Notice]:
         notices.append(
             Notice(
                 "noisy",
-                f"SPS varies by more than {NOISY_CV:.0%} from iteration to iteration in {names}; something else may have "
-                f"used the machine.",
+                f"SPS varies by more than {NOISY_CV:.0%} from iteration to iteration in {names}; something else may "
+                f"have used the machine.",
                 "caution",
                 _labels(noisy),
             )
@@ -83,8 +83,8 @@ def _sample_notices(table: ScalingTable) -> list[Notice]:
         notices.append(
             Notice(
                 "one-repeat",
-                "Each plan ran once: the intervals say how steady a run is, not how much one run differs from the next; "
-                "use --repeats 3 to know.",
+                "Each plan ran once: the intervals say how steady a run is, not how much one run differs from the "
+                "next; use --repeats 3 to know.",
                 "info",
             )
         )
@@ -100,8 +100,8 @@ def _comparison_notices(table: ScalingTable) -> list[Notice]:
         notices.append(
             Notice(
                 "no-single-env",
-                f"No plan with one environment was measured: speedups are over {base.label}, and the ideal speedup of N "
-                f"environments is N/{base.num_envs}.",
+                f"No plan with one environment was measured: speedups are over {base.label}, and the ideal speedup of "
+                f"N environments is N/{base.num_envs}.",
                 "caution",
             )
         )

@@ -37,8 +37,8 @@ def choose_model(points: Iterable[TimePoint | tuple[float, float, float]]) -> Mo
     that is handed it exactly would have one point for free. (:func:`amdahl_fit` and :func:`usl_fit` hold S(1) = 1, as
     the laws are written.)
 
-    r = 0 is not r = 1: in the learner's process there is no IPC and no second process. The two are never fitted together;
-    the family with runners is taken where it has at least four points, else the in-process one (N = e).
+    r = 0 is not r = 1: in the learner's process there is no IPC and no second process. The two are never fitted
+    together; the family with runners is taken where it has at least four points, else the in-process one (N = e).
 
     A model with more coefficients must beat a simpler one by a tenth of its error: an extra term always fits a little
     more.
@@ -59,8 +59,8 @@ def choose_model(points: Iterable[TimePoint | tuple[float, float, float]]) -> Mo
     excluded = tuple(f"{point.num_env_runners}x{point.num_envs_per_env_runner}" for point in others)
     if len(kept) < MIN_CHOICE_POINTS:
         reason = (
-            f"Too few points: {len(with_runners)} with runners and {len(in_process)} in the learner's process, and a model "
-            f"needs at least {MIN_CHOICE_POINTS} of one kind to be tested on what it has not seen."
+            f"Too few points: {len(with_runners)} with runners and {len(in_process)} in the learner's process, and a "
+            f"model needs at least {MIN_CHOICE_POINTS} of one kind to be tested on what it has not seen."
         )
         return ModelChoice(None, (), reason, "none", tuple(kept), excluded)
     candidates = _candidates(kept)

@@ -79,8 +79,8 @@ def _checked(first: Results, second: Results, allow_other_machine: bool) -> list
     envs = [{run.env_id for run in results.experiments} for results in (first, second)]
     if envs[0] and envs[1] and not envs[0] & envs[1]:
         raise RequestError(
-            f"expected two results of the same environment, got {_names(envs[0])} and {_names(envs[1])}; steps of different "
-            f"environments cannot be compared"
+            f"expected two results of the same environment, got {_names(envs[0])} and {_names(envs[1])}; steps of "
+            f"different environments cannot be compared"
         )
     notices = []
     if not _same_machine(first, second):
@@ -144,8 +144,8 @@ def _headline(rows: tuple[ComparedRow, ...]) -> str:
     assert best.ratio is not None
     span = f" [{best.ratio.interval.low:.2f}, {best.ratio.interval.high:.2f}]" if best.ratio.interval else ""
     return (
-        f"Of {len(common)} plans in both: {told}. The second's fastest plan, {best.label}, runs at {best.ratio.value:.2f}x"
-        f"{span} the first's SPS: {best.change}."
+        f"Of {len(common)} plans in both: {told}. The second's fastest plan, {best.label}, runs at "
+        f"{best.ratio.value:.2f}x{span} the first's SPS: {best.change}."
     )
 
 

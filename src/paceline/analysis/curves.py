@@ -111,7 +111,7 @@ def _time(row: ScalingRow, table: ScalingTable) -> float:
 
 
 def _curve(model: TimeModel, points: Sequence[TimePoint], table: ScalingTable) -> FittedCurve:
-    """Draw a model: over N for Amdahl and the USL; at the measured (R, E) for the phase model, which is no curve over N."""
+    """Draw a model: over N for Amdahl and the USL, at the measured (R, E) for the phase model (no function of N)."""
     assert table.baseline is not None and table.baseline.time_per_iter_s is not None
     base_s = table.baseline.time_per_iter_s.value
     if model.name == "phase":

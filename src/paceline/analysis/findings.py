@@ -12,6 +12,7 @@ from typing import Any, Literal
 from paceline.analysis.bottleneck import Bottleneck, find_bottleneck
 from paceline.analysis.cautions import worst_first
 from paceline.analysis.curves import ScalingModels, scaling_models
+from paceline.analysis.hardware import hardware_advice
 from paceline.analysis.recommend import Advice, EfficiencyBasis, recommend
 from paceline.analysis.rows import judge_learning, row_label, run_ledger, scaling_tables
 from paceline.analysis.stats import Estimate, estimate_median
@@ -107,6 +108,8 @@ class Findings:
         machine: the machine's description as recorded.
         gpu: what is known of the GPU, one sentence ("No GPU: .." where there is none).
         complete: all planned trials are in the file.
+        hardware: what the measurements say about this machine, one sentence each (what it is short of, where to look
+            next), for the first workload.
     """
 
     kind: Literal["train", "sweep", "tune"]
@@ -121,6 +124,7 @@ class Findings:
     machine: Mapping[str, Any] = field(default_factory=dict)
     gpu: str = ""
     complete: bool = True
+    hardware: tuple[str, ...] = ()
 
     @property
     def primary(self) -> WorkloadFindings | None:
@@ -157,6 +161,7 @@ def analyse(results: Results, *, baseline: str | None = None, efficiency: Effici
         machine=info.machine,
         gpu=gpu,
         complete=info.complete,
+        hardware=hardware_advice(info.machine, workloads[0].table, workloads[0].advice) if workloads else (),
     )
 
 
@@ -262,8 +267,8 @@ def _gpu_sentence(results: Results) -> str:
         if not known:
             return f"GPU: {names}; its utilisation could not be read."
         return (
-            f"GPU: {names}, at most {max(known):.0f} % utilised (the share of time in which any kernel ran, which is not "
-            f"how much of the GPU was used)."
+            f"GPU: {names}, at most {max(known):.0f} % utilised (the share of time in which any kernel ran, which is "
+            f"not how much of the GPU was used)."
         )
     note = next((use.gpu_note for use in used if use.gpu_note), "")
     return (
@@ -279,8 +284,9 @@ def _method(results: Results, tables: Sequence[ScalingTable]) -> tuple[str, ...]
     if summaries:
         steps = _span([summary.batch_size for summary in summaries])
         sentences.append(
-            f"{_counted(len(results.experiments), 'run')}, {_span([item.num_iterations for item in summaries])} measured iterations each "
-            f"after {_span([item.warmup_iterations for item in summaries])} warm-up, {steps} environment steps an iteration."
+            f"{_counted(len(results.experiments), 'run')}, {_span([item.num_iterations for item in summaries])} "
+            f"measured iterations each after {_span([item.warmup_iterations for item in summaries])} warm-up, {steps} "
+            "environment steps an iteration."
         )
         sentences.append(
             "Start-up, compilation and warm-up are timed apart and are no part of SPS; reset rows are not steps."
@@ -290,16 +296,16 @@ def _method(results: Results, tables: Sequence[ScalingTable]) -> tuple[str, ...]
     ]
     if any(len(table.rows) > 1 for table in tables):
         sentences.append(
-            "Efficiency per env is speedup / environments; efficiency per core is speedup / cores kept busy (CPU time of the "
-            "process tree / wall time), both relative to the baseline."
+            "Efficiency per env is speedup / environments; efficiency per core is speedup / cores kept busy (CPU time "
+            "of the process tree / wall time), both relative to the baseline."
         )
         sentences.append(
-            "Models are fitted by relative least squares to median times and judged by predicting each plan from the others; "
-            "plans with runners and plans in the learner's process (R = 0) are never fitted together."
+            "Models are fitted by relative least squares to median times and judged by predicting each plan from the "
+            "others; plans with runners and plans in the learner's process (R = 0) are never fitted together."
         )
     sentences.append(
-        "Figures are medians; intervals are expanded percentile bootstraps (runs, then iterations), 95 % unless there are "
-        "fewer than six samples."
+        "Figures are medians; intervals are expanded percentile bootstraps (runs, then iterations), 95 % unless there "
+        "are fewer than six samples."
     )
     return tuple(dict.fromkeys(sentences))
 

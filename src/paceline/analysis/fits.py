@@ -43,8 +43,8 @@ def amdahl_fit(
     Args:
         n: number of environments (or workers) of each point, >= 1.
         speedup: measured speedup of each point, > 0.
-        anchored: S(1) = 1 exactly, as the law says. False fits the time at N = 1 too: for speedups whose baseline is not
-            N = 1, or is itself a noisy measurement (needs two different n).
+        anchored: S(1) = 1 exactly, as the law says. False fits the time at N = 1 too: for speedups whose baseline is
+            not N = 1, or is itself a noisy measurement (needs two different n).
         seed: seed of the bootstrap.
 
     Raises:
@@ -89,8 +89,8 @@ def amdahl_fit(
 def usl_fit(n: Sequence[float] | Array, speedup: Sequence[float] | Array) -> UslFit:
     """Fit Gunther's universal scalability law S(n) = n / (1 + sigma (n-1) + kappa n (n-1)), sigma, kappa >= 0.
 
-    Gunther 2007, "Guerrilla Capacity Planning". In relative time, y = 1/S = 1/n + sigma (n-1)/n + kappa (n-1), linear in
-    both; relative errors of y are minimised. kappa = 0 is Amdahl's law with s = sigma.
+    Gunther 2007, "Guerrilla Capacity Planning". In relative time, y = 1/S = 1/n + sigma (n-1)/n + kappa (n-1), linear
+    in both; relative errors of y are minimised. kappa = 0 is Amdahl's law with s = sigma.
 
     Raises:
         RequestError: lengths differ, a figure is out of range, or fewer than two different n above 1.
@@ -155,8 +155,8 @@ def phase_fit(points: Iterable[TimePoint | tuple[float, float, float]], *, seed:
     design = phase_design(runners, envs)
     if len(kept) < 3 or np.linalg.matrix_rank(design) < 3:
         raise RequestError(
-            f"expected at least three points with runners that vary both runners and envs per runner, got {len(kept)} that "
-            f"do not tell the terms of the phase model apart; measure a grid of at least 2 x 2"
+            f"expected at least three points with runners that vary both runners and envs per runner, got {len(kept)} "
+            f"that do not tell the terms of the phase model apart; measure a grid of at least 2 x 2"
         )
     coefficients = solve_relative(design, times)
     predicted = design @ coefficients
@@ -182,7 +182,8 @@ def _speedup_points(n: Sequence[float] | Array, speedup: Sequence[float] | Array
     workers, speedups = np.asarray(n, dtype=np.float64), np.asarray(speedup, dtype=np.float64)
     if workers.ndim != 1 or workers.shape != speedups.shape or not workers.size:
         raise RequestError(
-            f"expected one speedup per n, got {workers.size} n and {speedups.size} speedups; give two lists of equal length"
+            f"expected one speedup per n, got {workers.size} n and {speedups.size} speedups; give two lists of equal "
+            "length"
         )
     if not (np.isfinite(workers).all() and (workers >= 1.0).all()):
         raise RequestError(

@@ -417,12 +417,12 @@ def _recommended(rows: Sequence[ScalingRow], answers: Sequence[Recommendation], 
 def _efficiency_note(rows: Sequence[ScalingRow], basis: EfficiencyBasis) -> str:
     if basis == "core":
         return (
-            "Efficiency here is per core: speedup / cores kept busy, both relative to the baseline. Above 100 % the same "
-            "core time makes more steps, as when one inference call serves many environments."
+            "Efficiency here is per core: speedup / cores kept busy, both relative to the baseline. Above 100 % the "
+            "same core time makes more steps, as when one inference call serves many environments."
         )
     note = (
-        "Efficiency here is per environment: speedup / number of environments. Environments of one runner step one after "
-        "another on one core, so this counts environments that share a core as if each had its own."
+        "Efficiency here is per environment: speedup / number of environments. Environments of one runner step one "
+        "after another on one core, so this counts environments that share a core as if each had its own."
     )
     poor = [row for row in rows if row.rating == "inefficient"]
     if not poor:

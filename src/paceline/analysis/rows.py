@@ -326,7 +326,7 @@ def _bottleneck(runs: Sequence[RunResult], num_env_runners: int, outcome: Outcom
 
 
 def run_ledger(run: RunResult) -> LedgerRecord | None:
-    """Return the run's ledger, or the sum of its iterations' where the run has none; None where nothing was measured."""
+    """Return the run's ledger, else the sum of its iterations', else None."""
     if run.ledger is not None:
         return run.ledger
     return add_ledgers([item.ledger for item in run.iterations]) if run.iterations else None

@@ -128,8 +128,8 @@ def gap_to_ideal(speedup: float, n: float) -> float:
 def karp_flatt(speedup: float, n: float) -> float:
     """Return the experimentally determined serial fraction e = (1/S - 1/n) / (1 - 1/n).
 
-    Karp and Flatt 1990, "Measuring Parallel Processor Performance". If e grows with n, overhead grows with n, and no single
-    serial fraction describes the data. Negative where S > n.
+    Karp and Flatt 1990, "Measuring Parallel Processor Performance". If e grows with n, overhead grows with n, and no
+    single serial fraction describes the data. Negative where S > n.
 
     Raises:
         RequestError: ``n`` is not above 1 (there is nothing to determine), or ``speedup`` is not positive.
@@ -141,7 +141,7 @@ def karp_flatt(speedup: float, n: float) -> float:
 
 
 def rate(efficiency: float) -> Rating:
-    """Return the rating of an efficiency (fraction): excellent from 0.8, good from 0.6, fair from 0.4, else inefficient.
+    """Return the rating of an efficiency (fraction), by :data:`RATING_BANDS`.
 
     Raises:
         RequestError: ``efficiency`` is negative or not finite.

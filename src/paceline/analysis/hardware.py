@@ -38,11 +38,13 @@ def _cores(machine: Mapping[str, Any], usable: float | None, table: ScalingTable
     logical, physical = _number(machine, "logical_cores"), _number(machine, "physical_cores")
     if usable is not None and logical is not None and usable < logical:
         sentences.append(
-            f"Of {logical:g} hardware threads {usable:g} are usable here (affinity or container quota); plan for {usable:g}."
+            f"Of {logical:g} hardware threads {usable:g} are usable here (affinity or container quota); plan for "
+            f"{usable:g}."
         )
     if usable is not None and physical is not None and usable > physical:
         sentences.append(
-            f"{usable:g} hardware threads share {physical:g} cores: runners beyond {physical:g} gain less than the first ones."
+            f"{usable:g} hardware threads share {physical:g} cores: runners beyond {physical:g} gain less than the "
+            f"first ones."
         )
     crowded = [row.label for row in table.measured_rows if usable is not None and row.num_env_runners > usable]
     if crowded and usable is not None:
@@ -98,9 +100,8 @@ def _edge_of_the_grid(table: ScalingTable, fastest: ScalingRow, usable: float | 
         more.append(f"more than {envs[-1]} envs per runner")
     if not more:
         return []
-    return [
-        f"The fastest plan, {fastest.label}, lies on the edge of what was tried: {' and '.join(more)} may be faster yet."
-    ]
+    beyond = " and ".join(more)
+    return [f"The fastest plan, {fastest.label}, lies on the edge of what was tried: {beyond} may be faster yet."]
 
 
 def _number(machine: Mapping[str, Any], key: str) -> float | None:

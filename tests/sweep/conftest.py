@@ -12,7 +12,6 @@ import pytest
 from paceline.spec import EnvSpec, Plan, PPOSpec, RunSpec
 from paceline.sweep.grid import Trial
 
-
 sys.path.append(str(Path(__file__).parent / "fakes"))
 
 

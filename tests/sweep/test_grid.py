@@ -83,7 +83,7 @@ def test_impossible_points_are_skipped_with_the_reason() -> None:
 
 
 def test_a_grid_of_impossible_points_is_refused() -> None:
-    with pytest.raises(PlanError, match="got none of 2 .*2x8 backend=serial: backend serial steps"):
+    with pytest.raises(PlanError, match=r"got none of 2 .*2x8 backend=serial: backend serial steps"):
         plan_sweep(
             sweep_spec(
                 RunSpec(env=EnvSpec(id="Fake-v0")),

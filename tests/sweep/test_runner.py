@@ -51,7 +51,7 @@ def go(spec: SweepSpec, out: Path, machine: Machine, entry_point: str = "finish"
 
 def events(out: Path, kind: str) -> list[dict[str, Any]]:
     lines = (out / "progress.jsonl").read_text().splitlines()
-    return [event for event in map(json.loads, lines) if event["event"] == kind]
+    return [event for event in map(json.loads, lines) if event["kind"] == kind]
 
 
 def test_a_sweep_leaves_its_spec_its_progress_and_its_results(tmp_path: Path, machine: Machine) -> None:
@@ -84,7 +84,7 @@ def test_a_failure_is_an_outcome_and_the_rest_runs(tmp_path: Path, machine: Mach
 
 def test_a_failure_that_all_trials_share_ends_the_sweep(tmp_path: Path, machine: Machine) -> None:
     spec = make_spec(runners=[0], envs=[1, 2, 4, 8])
-    with pytest.raises(EnvRaisedError, match="KeyError in reset .*2 trials failed so .* the other 2 were not started"):
+    with pytest.raises(EnvRaisedError, match=r"KeyError in reset .*2 trials failed so .* the other 2 were not started"):
         go(spec, tmp_path, machine, "raise_env_error")
     results = load_results(tmp_path)
     assert [run.outcome for run in results.experiments] == ["crash", "crash"]
@@ -111,8 +111,8 @@ def test_resume_runs_only_what_is_missing(tmp_path: Path, machine: Machine) -> N
     out = tmp_path / "out"
     results = go(spec, out, machine, "finish")
     lines = (out / "progress.jsonl").read_text().splitlines(keepends=True)
-    last = max(number for number, line in enumerate(lines) if json.loads(line)["event"] == "trial")
-    (out / "progress.jsonl").write_text("".join(lines[:last]) + '{"event": "trial", "tri')  # killed while writing
+    last = max(number for number, line in enumerate(lines) if json.loads(line)["kind"] == "trial")
+    (out / "progress.jsonl").write_text("".join(lines[:last]) + '{"kind": "trial", "tri')  # killed while writing
     (out / "results.json").write_text("{")
     again = go(spec, out, machine, "hang_at_third_point", resume=True)
     assert len((tmp_path / "counter").read_text().splitlines()) == 1
@@ -129,9 +129,7 @@ def test_resume_runs_only_what_is_missing(tmp_path: Path, machine: Machine) -> N
         ({"kwargs": {"x": 1}}, "base.env.kwargs.x is 1, there it is None"),
     ],
 )
-def test_resume_refuses_another_sweep(
-    tmp_path: Path, machine: Machine, changed: dict[str, Any], words: str
-) -> None:
+def test_resume_refuses_another_sweep(tmp_path: Path, machine: Machine, changed: dict[str, Any], words: str) -> None:
     go(make_spec(runners=[0]), tmp_path, machine)
     with pytest.raises(ResultsError, match=words.replace(".", r"\.")):
         go(make_spec(**{"runners": [0], **changed}), tmp_path, machine, resume=True)
@@ -176,6 +174,7 @@ def test_a_dry_run_of_a_resumption_prints_what_is_left(tmp_path: Path, machine: 
     stream = StringIO()
     go(make_spec(runners=[0]), tmp_path, machine, dry_run=True, resume=True, display=PlainDisplay(stream))
     assert "0 trials to run" in stream.getvalue()
+    assert "Expected time: nothing left to run" in stream.getvalue()
 
 
 def test_trials_are_held_to_the_plans_threads(tmp_path: Path, machine: Machine) -> None:
@@ -247,6 +246,7 @@ def test_a_signal_saves_everything_and_resume_finishes(script: UserScript, numbe
     output, _ = process.communicate()
     assert process.returncode == 130, output
     assert "INTERRUPTED" in output
+    assert output.count("press Ctrl-C again to leave at once") == 1
     results = load_results(script.out)
     assert sorted(run.outcome for run in results.experiments) == ["interrupted", "ok", "ok"]
     assert not results.experiment_info.complete

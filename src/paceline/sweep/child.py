@@ -15,7 +15,6 @@ named on the command line, so that nothing an environment prints can be taken fo
 from __future__ import annotations
 
 import ctypes
-import faulthandler
 import json
 import math
 import os
@@ -177,7 +176,6 @@ def main(argv: list[str]) -> int:
     events_fd, parent_pid = int(argv[0]), int(argv[1])
     die_with_parent(parent_pid)
     os.set_inheritable(events_fd, False)
-    faulthandler.enable()  # a segmentation fault says where, in the captured output
     line = sys.stdin.readline()
     if not line:
         return 1  # the sweep died before it asked for anything

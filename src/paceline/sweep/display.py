@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol, TextIO
 
 from rich.console import Console, Group
@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from paceline.measure.result import IterationRecord, RunResult
+from paceline.measure.result import IterationRecord, RunResult, Summary
 from paceline.sweep.grid import GUESSED_SETUP_S, GUESSED_SPS, SweepPlan, Trial, remaining_s
 
 REDRAW_S = 2.0
@@ -75,6 +75,10 @@ class Standings:
         self._clock = clock
         self._started_s = clock()
         self._wall_s: dict[str, list[float]] = {}
+        for trial in plan.trials:
+            earlier = done.get(trial.key)
+            if earlier and earlier.summary and earlier.outcome in MEASURED:
+                self._wall_s.setdefault(trial.name, []).append(_took_s(earlier.summary))
 
     def start(self, trial: Trial) -> None:
         """Note that ``trial`` starts."""
@@ -119,7 +123,12 @@ class Standings:
         if self.num_done == len(self.plan.trials):
             return "nothing left to run"
         text = f"about {duration_text(self.remaining_s)} left"
-        return text if self._wall_s else text + " (a guess until a trial has finished)"
+        return text if self.knows_speed else text + " (a guess until a trial has finished)"
+
+    @property
+    def knows_speed(self) -> bool:
+        """Whether a trial has finished, so that times are more than a guess."""
+        return bool(self._wall_s)
 
     @property
     def best_text(self) -> str:
@@ -315,15 +324,15 @@ def plan_remarks(plan: SweepPlan) -> list[str]:
     ]
 
 
-def dry_run_text(plan: SweepPlan, done: Iterable[str] = ()) -> str:
+def dry_run_text(plan: SweepPlan, done: Mapping[str, RunResult] | None = None) -> str:
     """Return what a dry run prints: the trials in order, what is skipped and why, the expected time.
 
     Args:
         plan: the sweep.
-        done: keys of trials that are finished already.
+        done: trials that are finished already, by key.
     """
-    finished = set(done)
-    left = [trial for trial in plan.trials if trial.key not in finished]
+    standings = Standings(plan, done or {})
+    left = [trial for trial in plan.trials if trial.key not in standings.results]
     width = max(len("trial"), *(len(trial_text(trial, plan)) for trial in plan.trials))
     lines = [
         f"{plan.sweep.base.env.id}: {len(left)} trials to run, {plan.sweep.warmup_iterations} + "
@@ -339,11 +348,14 @@ def dry_run_text(plan: SweepPlan, done: Iterable[str] = ()) -> str:
             f"{algo.minibatch_size:>9}"
         )
     lines += ["", *plan_remarks(plan)]
-    lines.append(
-        f"Expected time: about {duration_text(remaining_s(left, {}))}, a guess before anything has run "
-        f"({GUESSED_SETUP_S:.0f} s to start a trial, then {GUESSED_SPS:,.0f} steps/s); the sweep corrects it as trials "
-        f"finish."
-    )
+    if not left or standings.knows_speed:
+        lines.append(f"Expected time: {standings.eta_text}.")
+    else:
+        lines.append(
+            f"Expected time: about {duration_text(standings.remaining_s)}, a guess before anything has run "
+            f"({GUESSED_SETUP_S:.0f} s to start a trial, then {GUESSED_SPS:,.0f} steps/s); the sweep corrects it as "
+            f"trials finish."
+        )
     return "\n".join(lines)
 
 
@@ -365,6 +377,11 @@ def duration_text(seconds: float) -> str:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _took_s(summary: Summary) -> float:
+    """Return about how long a trial took, start to end, from what it wrote down."""
+    return summary.setup_s + summary.compile_s + summary.warmup_s + summary.total_training_time_s
 
 
 def _row(trial: Trial, standings: Standings) -> tuple[Text, ...]:

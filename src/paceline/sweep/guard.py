@@ -23,6 +23,7 @@ MARK = "PACELINE_TRIAL"
 
 _PROC = Path("/proc")
 _POLL_S = 0.01
+_KILL_WAIT_S = 3.0
 
 
 def end_group(leader_pid: int, mark: str, *, grace_s: float, reap: Callable[[], object] = lambda: None) -> None:
@@ -46,9 +47,7 @@ def end_group(leader_pid: int, mark: str, *, grace_s: float, reap: Callable[[], 
         reap()
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader_pid, signal.SIGKILL)
-    for pid in marked_pids(mark):
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+    _kill_marked(mark)
 
 
 def group_alive(pgid: int) -> bool:
@@ -73,6 +72,19 @@ def marked_pids(mark: str) -> list[int]:
                     if wanted in (entry / "environ").read_bytes().split(b"\0"):
                         found.append(int(entry.name))
     return found
+
+
+def _kill_marked(mark: str) -> None:
+    """Kill what carries ``mark`` and return once it is gone (a kill takes effect a little later than it is sent)."""
+    deadline = time.monotonic() + _KILL_WAIT_S
+    clear = 0
+    while clear < 2 and time.monotonic() < deadline:  # twice: a process has no environment while it is in exec
+        pids = marked_pids(mark)
+        clear = 0 if pids else clear + 1
+        for pid in pids:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(_POLL_S)
 
 
 def main(argv: list[str]) -> int:

@@ -36,10 +36,6 @@ class Interrupts:
         for number, handler in self._previous.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
-    def asked(self) -> bool:
-        """Return whether the user has asked to stop."""
-        return self.requested
-
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt

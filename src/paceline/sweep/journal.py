@@ -1,13 +1,13 @@
 """What ``progress.jsonl`` says of a sweep, written and read back.
 
-One JSON object a line; ``event`` says which:
+One JSON object a line; ``kind`` says which:
 
     sweep      a start or a resumption: when, by which version, on which machine
     iteration  a measured iteration has finished: ``trial`` and all fields of an ``IterationRecord``
     trial      a trial has finished: ``trial``, ``wall_s`` and its ``RunResult``
     stopped    the sweep gave up: ``reason``, and ``retry``, the trials that count as not run when it is resumed
 
-``trial`` is ``Trial.key``. Lines of other events, and lines that do not fit, are passed over when reading.
+``trial`` is ``Trial.key``. Lines of other kinds, and lines that do not fit, are passed over when reading.
 """
 
 from __future__ import annotations
@@ -39,13 +39,11 @@ class Finished:
 
     Attributes:
         results: trial key -> result, of trials that need not run again.
-        wall_s: trial key -> seconds that the trial took.
         machine_fingerprint: of the machine that they ran on; empty if nothing was started.
         timestamp: when the sweep was first started, ISO 8601; empty if it never was.
     """
 
     results: dict[str, RunResult] = field(default_factory=dict)
-    wall_s: dict[str, float] = field(default_factory=dict)
     machine_fingerprint: str = ""
     timestamp: str = ""
 
@@ -86,14 +84,14 @@ class Journal:
         """Return what earlier starts have left; interrupted trials count as not run."""
         finished = Finished()
         for line in self._file.read_progress():
-            event = line.get("event")
-            if event == "sweep":
+            kind = line.get("kind")
+            if kind == "sweep":
                 finished.machine_fingerprint = str(line.get("machine_fingerprint", ""))
                 finished.timestamp = finished.timestamp or str(line.get("timestamp", ""))
-            elif event == "stopped":
+            elif kind == "stopped":
                 for key in line.get("retry", ()):
                     finished.results.pop(key, None)
-            elif event == "trial":
+            elif kind == "trial":
                 try:
                     result = RunResult.model_validate(line.get("result"))
                 except ValidationError:
@@ -103,8 +101,7 @@ class Journal:
                     finished.results.pop(key, None)
                 else:
                     finished.results[key] = result
-                    finished.wall_s[key] = float(line.get("wall_s") or 0.0)
         return finished
 
-    def _append(self, event: str, **fields: Any) -> None:
-        self._file.append_progress(finite({"event": event, **fields}))
+    def _append(self, kind: str, **fields: Any) -> None:
+        self._file.append_progress(finite({"kind": kind, **fields}))

@@ -138,7 +138,11 @@ class FreshProcess:
         self._guard.wait()
 
     def _start(self, events_fd: int, output_fd: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        search_path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+        added = {
+            "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
+            "PYTHONFAULTHANDLER": "1",  # a segmentation fault, in a runner too, says where
+            guard.MARK: self._mark,
+        }
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "paceline.sweep.child", str(events_fd), str(os.getpid())],
             stdin=subprocess.PIPE,
@@ -146,7 +150,7 @@ class FreshProcess:
             stderr=output_fd,
             pass_fds=(events_fd,),
             start_new_session=True,  # Ctrl-C in the terminal reaches the caller alone
-            env={**os.environ, **environment, "PYTHONPATH": search_path, guard.MARK: self._mark},
+            env={**os.environ, **environment, **added},
         )
 
     def _close(self) -> None:

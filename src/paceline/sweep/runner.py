@@ -187,6 +187,8 @@ class _Run:
 
         def should_stop() -> bool:
             self._display.tick()
+            if interrupts.requested:  # asked once: the trial is stopped upon it
+                self._display.message("Stopping the running trial and saving; press Ctrl-C again to leave at once.")
             return interrupts.requested
 
         self._display.trial_started(trial)

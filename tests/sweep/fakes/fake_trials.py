@@ -231,9 +231,15 @@ def hang_at_third_point(spec: RunSpec, *, iterations: int, on_iteration: OnItera
     return finish(spec, iterations=iterations, on_iteration=on_iteration)
 
 
-def report_nonsense(spec: RunSpec, **_: Any) -> Any:
-    """Return something that is no result."""
-    return IterationRecord.model_construct(iteration="many")
+def report_nonsense(spec: RunSpec, **_: Any) -> RunResult:
+    """Return a result that lacks everything."""
+    return RunResult.model_construct(message="half a result")
+
+
+def report_no_time(spec: RunSpec, *, on_iteration: OnIteration, **_: Any) -> RunResult:
+    """Report an iteration that took no time, then fail."""
+    on_iteration(record(spec, 0).model_copy(update={"wall_s": 0.0}))
+    os._exit(1)
 
 
 def fill_in(run: RunSpec) -> RunSpec:
@@ -251,3 +257,9 @@ def fill_in_nothing(run: RunSpec) -> RunSpec:
 def fill_in_and_die(run: RunSpec) -> RunSpec:
     """Take the process along."""
     os._exit(7)
+
+
+def fill_in_never(run: RunSpec) -> RunSpec:
+    """Wait for a key press that never comes."""
+    threading.Event().wait()
+    return run

@@ -19,6 +19,8 @@ from paceline.measure.monitor import (
     Cadence,
     ProcessTreeMonitor,
     Throttle,
+    _parents,
+    _read_process_psutil,
     combine_resource_use,
     descendants,
     read_process,
@@ -71,6 +73,21 @@ def test_a_process_that_is_gone_holds_nothing() -> None:
     assert read_process(NO_SUCH_PID) is None
     assert tree_rss_bytes(NO_SUCH_PID) == 0
     assert tree_pss_bytes(NO_SUCH_PID) is None
+
+
+def test_the_portable_reading_agrees_with_the_quick_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with child("held = bytearray(b'x') * (64 << 20)") as process:
+        quick, portable = read_process(process.pid), _read_process_psutil(process.pid)
+        assert quick is not None
+        assert portable is not None
+        assert portable.pid == quick.pid == process.pid
+        assert portable.parent_pid == quick.parent_pid == os.getpid()
+        assert portable.rss_bytes == pytest.approx(quick.rss_bytes, rel=0.05)
+        assert portable.cpu_s == pytest.approx(quick.cpu_s, abs=0.05)
+        monkeypatch.setattr(sys, "platform", "darwin")
+        assert _parents()[process.pid] == os.getpid()
+        assert tree_rss_bytes(process.pid) == pytest.approx(quick.rss_bytes, rel=0.05)
+        assert read_process(NO_SUCH_PID) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PSS is Linux's")

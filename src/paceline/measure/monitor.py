@@ -126,6 +126,7 @@ class ProcessTreeMonitor:
 
     def start_interval(self) -> None:
         """Begin an interval now, and look for new processes at once."""
+        self._read_first()
         with self._lock:
             self._sample(scan=True)
             self._begin(time.perf_counter_ns())
@@ -135,10 +136,7 @@ class ProcessTreeMonitor:
 
     def end_interval(self) -> ResourceUse:
         """Return what was used since the interval began, and begin the next one."""
-        if self._pss_bytes is None:
-            self._read_pss()
-        if not self._gpu_readings:
-            self._read_gpus()
+        self._read_first()
         with self._lock:
             self._sample()
             now_ns = time.perf_counter_ns()
@@ -185,6 +183,13 @@ class ProcessTreeMonitor:
         self._peak_rss_bytes = self._rss_bytes()
         self._peak_pss_bytes = self._pss_bytes
         del self._gpu_readings[:-1]
+
+    def _read_first(self) -> None:
+        """Read what the background thread has not read yet, so that even a short run has figures."""
+        if self._pss_bytes is None:
+            self._read_pss()
+        if not self._gpu_readings:
+            self._read_gpus()
 
     def _watch(self) -> None:
         while not self._stop.wait(self._sample_s):

@@ -35,7 +35,46 @@ def test_published(published_results: Any) -> None:
     assert workload.models.phase is not None and workload.models.phase.learner_s == pytest.approx(1.50, abs=0.005)
     assert workload.models.base_label == "1x1"
     assert workload.models.ideal == ((1, 1.0), (2, 2.0), (4, 4.0), (8, 8.0), (16, 16.0))
-    assert "few-iterations" in {notice.code for notice in findings.notices}
+    assert {"few-iterations", "karp-flatt"} <= {notice.code for notice in findings.notices}
+    assert "from 0.13 to 0.33" in next(notice.text for notice in findings.notices if notice.code == "karp-flatt")
+
+
+def test_published_setup_measured_twice_cannot_be_told_apart(run: Any, results: Any, published: dict[str, Any]) -> None:
+    """The same plan gave 5.84x and 5.41x: two averages say nothing about which of two plans is faster."""
+    times = {f"{r}x{e}": 11.89 / speedup for r, e, _, speedup, _ in published["earlier_run_same_setup"]}
+    findings = analyse(
+        results(run(1, 1, [11.89]), run(8, 2, [2.2], repeat=0), run(8, 2, [times["8x2"]], repeat=1), run(8, 1, [2.89]))
+    )
+    assert findings.primary is not None and findings.primary.advice is not None
+    assert not findings.primary.advice.recommendations[-1].certain
+    row = findings.primary.table.row("8x2")
+    assert row.speedup is not None and row.speedup.interval is None and "an interval needs 3" in row.speedup.reason
+
+
+def test_an_average_sps_of_zero_is_worked_out_from_steps_and_time(
+    published_results: Any, published: dict[str, Any]
+) -> None:
+    """The published files say avg_sps 0.0 (a wrong key); steps and time are there."""
+    broken = published_results.model_copy(
+        update={
+            "experiments": tuple(
+                run.model_copy(update={"summary": run.summary.model_copy(update={"avg_sps": 0.0})})
+                for run in published_results.experiments
+            )
+        }
+    )
+    workload = analyse(broken).primary
+    assert workload is not None
+    row = workload.table.row("8x2")
+    assert row.sps is not None and row.sps.value == pytest.approx(published["sps_8x2"], rel=2e-3)
+
+
+def test_missing_warm_up_is_told_of_sweeps(run: Any, results: Any) -> None:
+    cold = run(1, 1, [2.0, 1.0])
+    cold = cold.model_copy(update={"summary": cold.summary.model_copy(update={"warmup_iterations": 0})})
+    assert "no-warm-up" in {notice.code for notice in analyse(results(cold)).notices}
+    assert "no-warm-up" not in {notice.code for notice in analyse(results(cold, kind="train")).notices}
+    assert "no-warm-up" not in {notice.code for notice in analyse(results(run(1, 1, [2.0]))).notices}
 
 
 def test_sweep(run: Any, results: Any) -> None:

@@ -96,6 +96,8 @@ def test_published_amdahl_over_all_points(published: dict[str, Any]) -> None:
     assert fit.serial_fraction == pytest.approx(grid[cost.argmin(), 0], abs=1e-5)
     assert fit.interval is not None and fit.interval.contains(fit.serial_fraction)
     assert fit.limit == pytest.approx(1 / fit.serial_fraction)
+    assert fit.limit_interval is not None and fit.limit_interval.contains(fit.limit)
+    assert fit.limit_interval.low == pytest.approx(1 / fit.interval.high)
     assert fit.share_of_limit == pytest.approx((time_s[0] / time_s).max() * fit.serial_fraction)
 
 
@@ -269,6 +271,19 @@ def test_in_process_only_is_fitted_over_envs() -> None:
 def test_the_simpler_of_equal_models_is_chosen() -> None:
     choice = scaling.choose_model([(r, e, 2.0 + 8.0 / (r * e)) for r in (1, 2, 4) for e in (1, 2, 4)])
     assert choice.chosen is not None and choice.chosen.name == "amdahl"
+    assert "Not clearly better" not in choice.reason
+
+
+def test_a_little_better_is_not_enough_for_more_terms() -> None:
+    rng = np.random.default_rng(3)
+    grid = [(r, e) for r in (1, 2, 4, 8) for e in (1, 2, 4, 8)]
+    points = [(r, e, (2.0 + 0.3 / r + 8.0 / (r * e)) * math.exp(rng.normal(0, 0.03))) for r, e in grid]
+    choice = scaling.choose_model(points)
+    errors = {model.name: model.held_out_error for model in choice.candidates}
+    assert errors["phase"] is not None and errors["amdahl"] is not None
+    assert 0.9 * errors["amdahl"] < errors["phase"] < errors["amdahl"]
+    assert choice.chosen is not None and choice.chosen.name == "amdahl"
+    assert "Not clearly better, and with more terms: the phase model." in choice.reason
 
 
 def test_retrograde_scaling_is_the_usl() -> None:

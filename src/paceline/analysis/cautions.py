@@ -10,6 +10,8 @@ from paceline.measure.ledger import UNATTRIBUTED
 
 NOISY_CV = 0.10
 """Above this coefficient of variation of SPS a row is called noisy."""
+KARP_FLATT_SPREAD = 0.1
+"""Above this spread of the Karp-Flatt metric over a table, Amdahl's law with one serial fraction is not the story."""
 MUCH_UNATTRIBUTED = 20.0
 """Above this percentage of wall time without a phase, a ledger verdict is doubtful."""
 
@@ -114,6 +116,16 @@ def _comparison_notices(table: ScalingTable) -> list[Notice]:
                 f"({base.steps_per_iteration}); a speedup by time would be wrong and is refused, these are by SPS.",
                 "caution",
                 _labels(mixed),
+            )
+        )
+    serial = [row.karp_flatt for row in measured if row.karp_flatt is not None]
+    if len(serial) >= 3 and max(serial) - min(serial) > KARP_FLATT_SPREAD:
+        notices.append(
+            Notice(
+                "karp-flatt",
+                f"The serial fraction of single plans (Karp-Flatt) goes from {min(serial):.2f} to {max(serial):.2f}: "
+                f"one serial fraction does not describe them all.",
+                "info",
             )
         )
     slower = [row for row in measured if row.num_envs > base.num_envs and row.speedup and row.speedup.value < 1.0]

@@ -116,10 +116,10 @@ def _reason(chosen: TimeModel, tested: Sequence[TimeModel]) -> str:
     )
     if errors:
         sentence += f"; the others: {errors}"
-    if _error(chosen) < min((_error(model) for model in tested if model is not chosen), default=math.inf):
-        sentence += "."
-    else:
-        sentence += ", which is not clearly better and takes more terms."
+    sentence += "."
+    lower = [model_label(model.name) for model in tested if _error(model) < _error(chosen) - 1e-9]
+    if lower:
+        sentence += f" Not clearly better, and with more terms: {' and '.join(lower)}."
     if _error(chosen) > POOR_FIT:
         sentence += " That is poor: trust the measured rows, not the curve."
     return sentence

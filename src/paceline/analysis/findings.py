@@ -190,7 +190,8 @@ def _headline(table: ScalingTable, advice: Advice | None) -> str:
         sentence = f"{best.label} is the fastest plan here, at {_sps_text(best)}: no parallel plan beats it."
     else:
         sentence = f"{best.label} is the fastest plan here: {_sps_text(best)}, {speedup:.2f}x {base.label}"
-        sentence += f" ({best.bottleneck.verdict})." if best.bottleneck else "."
+        named = best.bottleneck is not None and best.bottleneck.verdict not in ("balanced", "unknown")
+        sentence += f" ({best.bottleneck.verdict})." if best.bottleneck and named else "."
     if fastest.contenders:
         sentence += f" It cannot be told from {', '.join(fastest.contenders)}."
     recommended = advice.recommended
@@ -253,6 +254,15 @@ def _file_notices(results: Results, gpu: str) -> list[Notice]:
         notices.append(
             Notice("incomplete", f"The run is not complete: {told}; --resume runs what is missing.", "caution")
         )
+    cold = [run.name for run in results.experiments if run.summary and run.summary.warmup_iterations == 0]
+    if cold and info.kind != "train":
+        notices.append(
+            Notice(
+                "no-warm-up",
+                f"{_counted(len(cold), 'run')} had no warm-up: the first iterations are often slower, and count here.",
+                "caution",
+            )
+        )
     if not results.experiments:
         notices.append(Notice("nothing-measured", "The file holds no run.", "problem"))
     return notices
@@ -270,12 +280,8 @@ def _gpu_sentence(results: Results) -> str:
             f"GPU: {names}, at most {max(known):.0f} % utilised (the share of time in which any kernel ran, which is "
             f"not how much of the GPU was used)."
         )
-    note = next((use.gpu_note for use in used if use.gpu_note), "")
-    return (
-        f"No GPU: {note}"
-        if note and not note.lower().startswith("no gpu")
-        else note or "No GPU was seen by these runs."
-    )
+    note = next((use.gpu_note for use in used if use.gpu_note), "").removeprefix("no GPU: ").removeprefix("No GPU: ")
+    return f"No GPU: {note}" if note else "No GPU was seen by these runs."
 
 
 def _method(results: Results, tables: Sequence[ScalingTable]) -> tuple[str, ...]:

@@ -79,10 +79,11 @@ def _processors(row: ScalingRow) -> str:
     cpu = f"{row.label} keeps {row.cpu_utilization:.0%} of the usable cores busy"
     gpu = max((sample.utilization_percent or 0.0 for sample in row.gpus), default=None)
     gpu_text = "" if gpu is None else f" and the GPU {gpu:.0f} %"
+    idle = "cores are left: it waits for wake-ups, or for work that only one core can do"
     meaning = {
         "cpu": "the CPU is what limits it; a faster or larger CPU, or cheaper environments, would help",
         "gpu": "the GPU is what limits it; a larger GPU or a smaller network would help",
-        "neither": "neither is full, so it waits: for one another, for wake-ups, or for work that only one core can do",
+        "neither": idle if gpu is None else "neither is full, so one waits for the other; larger batches may help",
     }.get(row.bottleneck.processor)
     return f"{cpu}{gpu_text}: {meaning}." if meaning else f"{cpu}{gpu_text}."
 

@@ -139,6 +139,19 @@ class AmdahlFit:
     held_out_error: float | None
     num_points: int
 
+    @property
+    def limit_interval(self) -> Interval | None:
+        """Interval of the limit 1/s, from the interval of s (the high end is ``inf`` where s may be 0)."""
+        if self.interval is None:
+            return None
+        low, high = self.interval.low, self.interval.high
+        return Interval(
+            1.0 / high if high else math.inf,
+            1.0 / low if low else math.inf,
+            self.interval.confidence,
+            self.interval.method,
+        )
+
     def predict(self, n: float) -> float:
         """Return S(n) = 1/(s + (1-s)/n)."""
         return amdahl_speedup(self.serial_fraction, n)

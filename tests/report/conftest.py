@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from paceline.analysis.findings import analyse
 from paceline.measure.result import (
     ExperimentConfig,
     ExperimentInfo,
@@ -20,6 +21,7 @@ from paceline.measure.result import (
     RunResult,
     Summary,
 )
+from paceline.report.view import ReportInput
 
 GIB = 2**30
 BATCH_SIZE = 16384
@@ -189,7 +191,7 @@ def run_of(
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_sweep() -> SweepBuilder:
     """Build a sweep over runners x envs; ``failures`` maps (runners, envs) to (outcome, message)."""
 
@@ -253,7 +255,7 @@ def make_sweep() -> SweepBuilder:
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_train() -> TrainBuilder:
     """Build the result of one training run."""
 
@@ -286,3 +288,54 @@ def make_train() -> TrainBuilder:
         )
 
     return build
+
+
+FAILURES: dict[tuple[int, int], tuple[Outcome, str]] = {
+    (8, 1): ("oom", "the process tree held 12.5 GiB, more than the 12.4 GiB limit"),
+    (4, 16): ("timeout", "did not finish within 900 s"),
+}
+HOSTILE = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="session")
+def sweep(make_sweep: SweepBuilder) -> ReportInput:
+    """A sweep of twelve plans, two of which failed."""
+    results = make_sweep(failures=FAILURES)
+    return ReportInput(results, analyse(results))
+
+
+@pytest.fixture(scope="session")
+def train(make_train: TrainBuilder) -> ReportInput:
+    """One training run."""
+    results = make_train()
+    return ReportInput(results, analyse(results))
+
+
+@pytest.fixture(scope="session")
+def wide(make_sweep: SweepBuilder) -> ReportInput:
+    """An interrupted sweep over four axes with long names, a GPU, and markup and dollars in every text of a user."""
+    results = make_sweep(
+        (0, 1, 2, 4),
+        (1, 4, 16),
+        axes={"plan.backend": ("auto", "a_backend_with_a_long_name"), "plan.runner_threads": (1, 2)},
+        gpu=True,
+        env_id=f"a_long_package.module:Env$x$_{HOSTILE}-v0",
+        failures={(4, 16): ("crash", f"ValueError: {HOSTILE}\x1b[31m red\nsecond line")},
+        complete=False,
+        total=100,
+    )
+    return ReportInput(results, analyse(results))
+
+
+@pytest.fixture(scope="session")
+def nothing(make_sweep: SweepBuilder) -> ReportInput:
+    """A sweep in which no trial finished."""
+    results = make_sweep((1, 2), (1,), failures={(1, 1): ("crash", "boom"), (2, 1): ("nan", "the loss became NaN")})
+    return ReportInput(results, analyse(results))
+
+
+@pytest.fixture(scope="session")
+def empty(make_sweep: SweepBuilder) -> ReportInput:
+    """A sweep that was stopped before its first trial ended."""
+    results = make_sweep((), (), complete=False, total=12)
+    return ReportInput(results, analyse(results))

@@ -103,7 +103,7 @@ class RunnerStyle(NamedTuple):
 
 
 def runner_styles(counts: Iterable[int]) -> dict[int, RunnerStyle]:
-    """Return a colour and a marker for each number of runners; they repeat only after seven."""
+    """Return a colour and a marker for each number of runners; each repeats after seven, the pair after forty-nine."""
     size = len(_RUNNER_COLORS)
     return {
         runners: RunnerStyle(_RUNNER_COLORS[index % size], _RUNNER_MARKERS[(index + index // size) % size])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def scaling_panel(axes: Axes, workload: WorkloadFindings) -> None:
     """Draw speedup against number of envs with the ideal line and the fitted curves, powers of two on both axes."""
-    axes.set_title("Speedup against number of envs")
+    axes.set_title("Speedup against envs")
     rows = [row for row in workload.table.rows if row.speedup and row.speedup.value > 0]
     if len(rows) < 2:
         say(axes, "fewer than two plans were measured")

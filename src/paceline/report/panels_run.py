@@ -92,7 +92,7 @@ def _curve(
 
 def ledger_panel(axes: Axes, bottleneck: Bottleneck | None) -> None:
     """Draw one bar per phase, largest first, with its share and seconds per iteration."""
-    axes.set_title("Where the time goes (% of wall time)")
+    axes.set_title("Where the time goes (%)")
     shares = [share for share in bottleneck.shares if share.percent >= 0.05] if bottleneck else []
     if not shares:
         say(axes, "no ledger was recorded")

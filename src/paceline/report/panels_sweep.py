@@ -75,7 +75,7 @@ def _mark_failed(axes: Axes, place: float, row: ScalingRow, width: float) -> Non
 
 def speed_panel(axes: Axes, workload: WorkloadFindings, rows: Sequence[ScalingRow], hidden: int) -> None:
     """Draw steps per second with 95% intervals; the time per iteration is written at the bar."""
-    axes.set_title("Steps per second, and time per iteration")
+    axes.set_title("Steps per second (time per iteration)")
     best = (workload.advice.recommended if workload.advice else None) or view.fastest_row(rows)
     tops = [row.sps.interval.high if row.sps.interval else row.sps.value for row in rows if row.sps]
     longest = max(tops, default=1.0) or 1.0
@@ -183,7 +183,7 @@ def _efficiency_cell(axes: Axes, x: int, y: int, row: ScalingRow | None, basis: 
 
 def ledger_panel(axes: Axes, rows: Sequence[ScalingRow]) -> None:
     """Draw each plan's ledger as one stacked bar of 100 %."""
-    axes.set_title("Where the time goes (% of wall time)")
+    axes.set_title("Where the time goes (%)")
     phases = view.drawn_phases(rows)
     if not phases:
         say(axes, "no ledger was recorded")
@@ -216,7 +216,7 @@ def ledger_panel(axes: Axes, rows: Sequence[ScalingRow]) -> None:
 
 def resource_panel(axes: Axes, rows: Sequence[ScalingRow]) -> None:
     """Draw CPU use and memory of each plan as a share of the machine's limit, with the 80 % guard."""
-    axes.set_title("CPU and memory (% of the limit)")
+    axes.set_title("CPU and memory (% of limit)")
     if not any(row.cpu_utilization is not None or row.ram_fraction is not None for row in rows):
         say(axes, "CPU and memory were not measured")
         return

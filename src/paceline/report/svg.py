@@ -130,7 +130,7 @@ def draw(
 ) -> Chart:
     """Lay out a chart: map data to the view box, build paths, place labels where they collide with nothing.
 
-    Lines and regions are cut at the frame; marks lie within it when the axes cover the data.
+    Regions are cut at the frame (lines by the template); marks lie within it when the axes cover the data.
     """
     x_values, y_values = x.ticks(), y.ticks()
     y_texts = [y.write(value) for value in y_values]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 WIDTH = 100
 """Columns of the whole text report."""
@@ -20,7 +20,11 @@ class Column:
 
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, indent: int = 2) -> list[str]:
-    """Return the lines of a table: headings, a rule, and one or more lines a row."""
+    """Return the lines of a table: headings, a rule, and one or more lines a row.
+
+    The wrapping column gives way until the table fits :data:`WIDTH`.
+    """
+    columns = _fitted(columns, rows, WIDTH - indent)
     cells = [[_wrapped(text, column.wrap) for text, column in zip(row, columns, strict=True)] for row in rows]
     widths = [
         max([len(column.heading), *(len(line) for row in cells for line in row[index])])
@@ -38,6 +42,18 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, indent: i
         for index in range(height):
             lines.append(line([cell[index] if index < len(cell) else "" for cell in row]))
     return lines
+
+
+def _fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[Column]:
+    fixed = [
+        max([len(column.heading), *(len(row[index]) for row in rows)])
+        for index, column in enumerate(columns)
+        if column.wrap is None
+    ]
+    left = width - sum(fixed) - 2 * (len(columns) - 1)
+    return [
+        column if column.wrap is None else replace(column, wrap=max(min(column.wrap, left), 8)) for column in columns
+    ]
 
 
 def paragraph(text: str, *, indent: int = 2, hang: int = 0, bullet: str = "") -> list[str]:

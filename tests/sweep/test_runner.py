@@ -22,7 +22,7 @@ from paceline.measure.store import load_results
 from paceline.spec import EnvSpec, PPOSpec, RunSpec, SweepSpec
 from paceline.sweep.display import PlainDisplay, SilentDisplay
 from paceline.sweep.grid import sweep_spec
-from paceline.sweep.runner import sweep
+from paceline.sweep.runner import only_one, sweep
 
 linux_only = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
 
@@ -166,7 +166,7 @@ def test_a_dry_run_prints_the_trials_and_starts_nothing(tmp_path: Path, machine:
     text = stream.getvalue()
     assert all(name in text for name in ("0x1", "0x4", "2x1", "2x4"))
     assert "1 + 2 iterations each" in text
-    assert "Expected time: about 60 s, a guess" in text
+    assert "Expected time: about 32 s, a guess" in text
 
 
 def test_a_dry_run_of_a_resumption_prints_what_is_left(tmp_path: Path, machine: Machine) -> None:
@@ -181,6 +181,14 @@ def test_trials_are_held_to_the_plans_threads(tmp_path: Path, machine: Machine) 
     spec = sweep_spec(make_spec().base, axes={"plan.learner_threads": [1, 3]})
     results = go(spec, tmp_path, machine, "report_surroundings")
     assert [run.threads["omp"] for run in results.experiments] == ["1", "3"]
+
+
+def test_two_sweeps_do_not_write_to_one_folder(tmp_path: Path, machine: Machine) -> None:
+    spec = make_spec(runners=[0])
+    go(spec, tmp_path, machine)
+    with only_one(tmp_path / "progress.jsonl"), pytest.raises(ResultsError, match="a sweep is still running"):
+        go(spec, tmp_path, machine, resume=True)
+    assert go(spec, tmp_path, machine, resume=True).experiment_info.complete
 
 
 class UserScript:

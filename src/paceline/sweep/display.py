@@ -123,7 +123,7 @@ class Standings:
         if self.num_done == len(self.plan.trials):
             return "nothing left to run"
         text = f"about {duration_text(self.remaining_s)} left"
-        return text if self.knows_speed else text + " (a guess until a trial has finished)"
+        return text if self.knows_speed else text + " (a guess at first)"
 
     @property
     def knows_speed(self) -> bool:
@@ -133,7 +133,7 @@ class Standings:
     @property
     def best_text(self) -> str:
         """The fastest point so far, in words."""
-        return f"best so far {self.best[0]} ({self.best[1]:,.0f} SPS)" if self.best else "no trial finished yet"
+        return f"best so far {self.best[0]} ({self.best[1]:,.0f} SPS)" if self.best else "none measured yet"
 
 
 class SilentDisplay:
@@ -266,7 +266,9 @@ class LiveDisplay:
     def end(self) -> None:
         """Leave the last table on the screen and give the terminal back."""
         if self._live:
-            self._draw(0.0)
+            if self._standings:  # all of it: it may scroll now
+                self._live.vertical_overflow = "visible"
+                self._live.update(render(self._standings, max_rows=len(self._standings.plan.trials)), refresh=True)
             self._live.stop()
             self._live = None
 
@@ -284,7 +286,7 @@ def make_display(stream: TextIO | None = None) -> Display:
 
 
 def render(standings: Standings, *, max_rows: int) -> Group:
-    """Draw the standings: at most ``max_rows`` trials around the running one, and one line below."""
+    """Draw the standings: at most ``max_rows`` trials around the running one, and two lines below."""
     plan = standings.plan
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("trial", no_wrap=True)
@@ -298,10 +300,12 @@ def render(standings: Standings, *, max_rows: int) -> Group:
     for trial in rows[first : first + max_rows]:
         table.add_row(*_row(trial, standings))
     hidden = len(rows) - len(rows[first : first + max_rows])
-    parts = [f"{standings.num_done}/{len(rows)} done", standings.best_text, standings.eta_text]
-    if hidden:
-        parts.insert(1, f"{hidden} trials not shown")
-    return Group(table, Text(" · ".join(parts), style="bold"))
+    done = f"{standings.num_done}/{len(rows)} done" + (f", {hidden} trials not shown" if hidden else "")
+    return Group(
+        table,
+        Text(f"{done} · {standings.eta_text}", style="bold"),
+        Text(standings.best_text, style="bold"),
+    )
 
 
 def opening_text(plan: SweepPlan, standings: Standings) -> str:
@@ -317,10 +321,13 @@ def opening_text(plan: SweepPlan, standings: Standings) -> str:
 
 def plan_remarks(plan: SweepPlan) -> list[str]:
     """Return what there is to say about a plan, a line each: notes, cautions, skipped points."""
+    by_reason: dict[str, list[str]] = {}
+    for point in plan.skipped:
+        by_reason.setdefault(point.reason, []).append(point.name)
     return [
         *(f"Note: {note}." for note in plan.notes),
         *(f"Caution: {caution}." for caution in plan.cautions),
-        *(f"Skipped {point.name}: {point.reason}." for point in plan.skipped),
+        *(f"Skipped {', '.join(names)}: {reason}." for reason, names in by_reason.items()),
     ]
 
 

@@ -28,7 +28,7 @@ from paceline.measure.result import ExperimentConfig
 from paceline.spec import RunSpec, SweepSpec, build_spec, common_batch_size, set_field
 from paceline.sweep.resolve import resolve_in_fresh_process
 
-GUESSED_SETUP_S = 15.0
+GUESSED_SETUP_S = 8.0
 """What starting a process, importing, building environments and compiling is assumed to take before any is known."""
 GUESSED_SPS = 5_000.0
 """Steps per second that are assumed before any trial has finished."""

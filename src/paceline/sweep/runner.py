@@ -11,8 +11,10 @@ Then the fault lies in the environment or in the set-up that all trials share, a
 
 from __future__ import annotations
 
+import fcntl
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from paceline._version import __version__
 from paceline.errors import ResultsError
 from paceline.machine import Machine, detect_machine, thread_environment
 from paceline.measure.result import ExperimentInfo, IterationRecord, Results, RunResult
-from paceline.measure.store import RunFolder
+from paceline.measure.store import PROGRESS_FILE, RunFolder
 from paceline.spec import RunSpec, SweepSpec, build_spec, load_yaml
 from paceline.sweep.display import Display, dry_run_text, make_display
 from paceline.sweep.grid import Resolver, SweepPlan, Trial, plan_sweep, sweep_spec
@@ -109,6 +111,26 @@ def check_same_sweep(out: Path, spec: SweepSpec) -> None:
         )
 
 
+@contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """Hold ``path`` locked for the length of a ``with`` block; the kernel lets go of it if this process is killed.
+
+    Raises:
+        ResultsError: another process holds it.
+    """
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ResultsError(
+                f"{path.parent}: expected a folder that no one is writing to, got one where a sweep is still running; "
+                f"wait for it, stop it, or give another --out"
+            ) from None
+        except OSError:
+            pass  # a file system without locks: go without
+        yield
+
+
 class _Run:
     """One start of a sweep."""
 
@@ -132,6 +154,10 @@ class _Run:
 
     def go(self, resume: bool) -> Results:
         """Run what is missing."""
+        with only_one(self._folder.path / PROGRESS_FILE):
+            return self._go(resume)
+
+    def _go(self, resume: bool) -> Results:
         if resume:
             self._pick_up()
         else:

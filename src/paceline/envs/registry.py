@@ -112,12 +112,18 @@ class EnvFactory:
         return EnvSpec(id=self.id, kwargs=dict(self.kwargs))
 
     def __reduce__(self) -> tuple[Callable[[bytes], EnvFactory], tuple[bytes]]:
+        registered = gymnasium.registry.get(self.id) if self.target is None else None
+        if registered is not None and str(registered.entry_point).startswith("gymnasium."):
+            registered = None  # every process has it
         fields = (self.id, dict(self.kwargs), self.target, self.render_mode)
-        return _unpack_factory, (cloudpickle.dumps(fields),)
+        return _unpack_factory, (cloudpickle.dumps((fields, registered)),)
 
 
 def _unpack_factory(payload: bytes) -> EnvFactory:
-    return EnvFactory(*cloudpickle.loads(payload))
+    fields, registered = cloudpickle.loads(payload)
+    if registered is not None:  # an id that the user's script registered, which a runner process does not execute
+        gymnasium.registry.setdefault(registered.id, registered)
+    return EnvFactory(*fields)
 
 
 def env_factory(
@@ -145,7 +151,7 @@ def env_factory(
     if isinstance(env, str):
         name, query_kwargs = parse_env_id(env)
         _check_name(name)
-        return EnvFactory(name, {**query_kwargs, **kwargs}, None, render_mode)
+        return EnvFactory(name, {**query_kwargs, **kwargs}, _find_in_script(name), render_mode)
     if callable(env):
         return EnvFactory(_name_of(env), kwargs, env, render_mode)
     if hasattr(env, "id") and hasattr(env, "kwargs"):
@@ -246,6 +252,13 @@ def _check_name(name: str) -> None:
             gymnasium.spec(name)
         except gym_error.Error:
             raise EnvNotFoundError(_not_found(name)) from None
+
+
+def _find_in_script(name: str) -> EnvBuilder | None:
+    """Return the callable that ``__main__:callable`` names: only this process can look it up."""
+    module_name, _, attribute = name.partition(":")
+    builder = getattr(sys.modules["__main__"], attribute, None) if module_name == "__main__" else None
+    return builder if callable(builder) else None
 
 
 def _not_found(name: str) -> str:

@@ -79,7 +79,10 @@ class Layout:
         observations = assemble(self.observation_space, arrays)
         final = assemble(self.observation_space, arrays) if self._keeps_finals else observations
         actions = assemble(self.action_space, arrays)
-        return VecArrays(observations, final, actions, *arrays)
+        rewards, terminated, truncated, reset_rows, busy_ns, cursors = arrays
+        return VecArrays(
+            observations, final, actions, rewards, terminated, truncated, reset_rows, busy_ns[:, 0], cursors[:, 0]
+        )
 
     @property
     def _keeps_finals(self) -> bool:
@@ -92,7 +95,8 @@ class Layout:
         flag = Leaf((), np.dtype(np.bool_))
         batched += [Leaf((), np.dtype(np.float64)), flag, flag, flag]
         shapes = [((self.num_envs, *leaf.shape), leaf.dtype) for leaf in batched]
-        shapes += [((self.num_slots,), np.dtype(np.int64))] * 2
+        # One cache line per runner: neighbours in a line would steal it from each other at every environment.
+        shapes += [((self.num_slots, _ALIGNMENT // 8), np.dtype(np.int64))] * 2
         offset = 0
         for shape, dtype in shapes:
             offset = _aligned(offset) + int(np.prod(shape)) * dtype.itemsize

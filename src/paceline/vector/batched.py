@@ -59,6 +59,7 @@ class BatchedVecEnv(VecEnv):
         self.metadata = {**metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = render_mode
         self._arrays = arrays
+        self._action_array: NDArray[Any] | None = arrays.actions if isinstance(arrays.actions, np.ndarray) else None
         self._batch = StepBatch(
             arrays.observations,
             arrays.rewards,
@@ -142,13 +143,13 @@ class BatchedVecEnv(VecEnv):
         self.send(actions)
         batch = self.recv()
         if not self.copy:
-            return batch.observations, batch.rewards, batch.terminated, batch.truncated, batch.infos
+            return batch.observations, batch.rewards, batch.terminated, batch.truncated, dict(batch.infos)
         return (
             copy_tree(batch.observations),
             batch.rewards.copy(),
             batch.terminated.copy(),
             batch.truncated.copy(),
-            batch.infos,
+            dict(batch.infos),  # wrappers write into it
         )
 
     def send(self, actions: Any) -> None:
@@ -163,7 +164,15 @@ class BatchedVecEnv(VecEnv):
         if self._pending or not self._was_reset or self.closed or self._failure is not None:
             self._check_usable(pending=False, call="send")
             raise RequestError("expected reset before the first step, got a step; call reset() first")
-        _store_actions(self._arrays.actions, actions, "actions")
+        target = self._action_array
+        if (
+            target is not None
+            and type(actions) is np.ndarray
+            and (actions.shape == target.shape and actions.dtype == target.dtype)
+        ):
+            target[...] = actions
+        else:
+            _store_actions(self._arrays.actions, actions, "actions")
         self._pending = True
         self._start_step()
 

@@ -24,10 +24,10 @@ from typing import Any
 
 import paceline
 from paceline.errors import EnvTimeoutError, ResourceError, RunnerDiedError
+from paceline.machine import thread_environment
 from paceline.vector.protocol import Failure, receive_message, send_message
 from paceline.vector.wakeup import REQUEST, SIGNAL_SIZE, SignalEnds
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _BOOTSTRAP = (
     "import signal,sys; signal.signal(signal.SIGINT, signal.SIG_IGN); sys.path.insert(0, sys.argv[2]); "
     "from paceline.vector.runner import main; main(sys.argv[3])"
@@ -96,7 +96,7 @@ class RunnerProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _BOOTSTRAP, label, home, json.dumps(asdict(arguments))],
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))},
+                env={**os.environ, **thread_environment(threads)},
                 pass_fds=child_fds,
             )
         finally:

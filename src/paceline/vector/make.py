@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode
 
 from paceline.envs import EnvFactory, env_factory
 from paceline.errors import PlanError
+from paceline.machine import Cgroup, Paths
 from paceline.spec import Backend, EnvSpec, Plan
 from paceline.vector.base import VecEnv
 from paceline.vector.group import InfoLevel
@@ -49,7 +50,8 @@ def make_vec(
         copy: whether ``reset`` and ``step`` return copies rather than views.
         step_timeout_s: longest time for a step or reset of all environments (needs runner processes).
         runner_threads: threads of the math libraries in each runner.
-        runner_cores: cores of each runner, R lists.
+        runner_cores: cores of each runner, R lists (an empty one: any core); default: see :func:`spread_cores`. Only
+            cores that this process may run on itself are shared out, so make the vector before pinning the learner.
         env_kwargs: keyword arguments of the environment.
 
     Raises:
@@ -70,8 +72,8 @@ def make_vec(
             )
         num_envs, runner_threads = plan.num_envs, plan.runner_threads
         backend, num_env_runners = plan.resolved_backend, plan.num_env_runners
-        if plan.pin_cores and runner_cores is None and num_env_runners > 0:
-            runner_cores = spread_cores(num_env_runners)
+        if plan.pin_cores and runner_cores is None:
+            runner_cores = spread_cores(num_env_runners, one_each=True) or None
     if num_envs is None or num_envs < 1:
         raise PlanError(f"expected num_envs of at least 1, got {num_envs}")
     if step_timeout_s is not None and step_timeout_s <= 0:
@@ -96,7 +98,7 @@ def make_vec(
         copy=copy,
         step_timeout_s=step_timeout_s,
         runner_threads=runner_threads,
-        runner_cores=runner_cores,
+        runner_cores=runner_cores or spread_cores(num_runners),
     )
 
 
@@ -107,10 +109,32 @@ def usable_cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
-def spread_cores(num_env_runners: int) -> list[list[int]]:
-    """Return one core per runner, taken in turn from the usable ones."""
+def spread_cores(num_env_runners: int, *, one_each: bool = False) -> list[list[int]]:
+    """Divide the usable cores among the runners so that no two share one.
+
+    Left alone, Linux tends to keep two runners that one parent wakes on one core, taking turns while another core
+    idles: they sleep too often to be moved. Disjoint sets of cores rule that out and leave every other freedom.
+
+    Args:
+        num_env_runners: R.
+        one_each: pin each runner to a single core, shared in turn if there are more runners than cores.
+
+    Returns:
+        The cores of each runner; empty lists (any core) where runners outnumber cores.
+    """
     cores = usable_cores()
-    return [[cores[slot % len(cores)]] for slot in range(num_env_runners)]
+    if one_each:
+        return [[cores[slot % len(cores)]] for slot in range(num_env_runners)]
+    if num_env_runners > len(cores):
+        return [[] for _ in range(num_env_runners)]
+    return [cores[slot::num_env_runners] for slot in range(num_env_runners)]
+
+
+def _useful_runners(num_envs: int) -> int:
+    """Return how many runners can be busy at once: cores, within what a container's quota grants, and environments."""
+    quota = Cgroup(Paths()).cpu_quota()
+    cores = len(usable_cores())
+    return min(num_envs, cores if quota is None else max(1, min(cores, int(quota))))
 
 
 def _resolve_runners(backend: Backend, num_env_runners: int | None, num_envs: int, *, needs_process: bool) -> int:
@@ -120,7 +144,7 @@ def _resolve_runners(backend: Backend, num_env_runners: int | None, num_envs: in
             raise PlanError(f"expected no runners for backend serial, got {num_env_runners}; use backend shm")
         return 0
     if num_env_runners is None:
-        useful = min(num_envs, len(usable_cores()))
+        useful = _useful_runners(num_envs)
         return useful if backend == "shm" or needs_process or useful > 1 else 0
     if num_env_runners < 0 or (backend == "shm" and num_env_runners == 0):
         raise PlanError(f"expected num_env_runners of at least 1 for backend shm, got {num_env_runners}")

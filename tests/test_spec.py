@@ -82,6 +82,7 @@ def test_yaml_reads_back_equal(tmp_path_factory: pytest.TempPathFactory, spec: R
     assert build_spec(RunSpec, load_yaml(path)) == spec
 
 
+@settings(deadline=None)
 @given(runs)
 def test_json_reads_back_equal(spec: RunSpec) -> None:
     assert build_spec(RunSpec, json.loads(json.dumps(spec.model_dump(mode="json")))) == spec
@@ -175,6 +176,7 @@ def test_every_rule_of_a_sweep(data: dict[str, Any], message: str) -> None:
         build_spec(SweepSpec, {"base": {"env": {"id": "CartPole-v1"}}, **data})
 
 
+@settings(deadline=None)
 @given(plans)
 def test_a_plan_counts_its_environments(plan: Plan) -> None:
     assert plan.num_envs == (plan.num_env_runners or 1) * plan.num_envs_per_env_runner
@@ -187,6 +189,7 @@ def test_a_chosen_backend_stands() -> None:
     assert Plan(backend="serial").resolved_backend == "serial"
 
 
+@settings(deadline=None)
 @given(plans, st.integers(1, 10**6))
 def test_rollout_length_fills_the_batch_or_is_refused_with_sizes_that_would(plan: Plan, batch_size: int) -> None:
     if batch_size % plan.num_envs == 0:
@@ -200,6 +203,7 @@ def test_rollout_length_fills_the_batch_or_is_refused_with_sizes_that_would(plan
         assert abs(size - batch_size) < plan.num_envs
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from([1, 2, 4, 8, 16, 12]), min_size=1, max_size=5), st.integers(1, 8), st.integers(1, 10**5)
 )
@@ -295,6 +299,7 @@ nested = st.recursive(
 mappings = st.dictionaries(st.sampled_from("abc"), nested, max_size=3)
 
 
+@settings(deadline=None)
 @given(mappings, mappings)
 def test_merging_lets_the_override_win_and_keeps_the_rest(base: dict[str, Any], override: dict[str, Any]) -> None:
     merged = merge_fields(base, override)

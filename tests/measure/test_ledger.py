@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.measure.ledger import (
@@ -46,6 +46,7 @@ def test_phases_and_the_rest_add_up(clock: FakeClock) -> None:
     assert set(entry.phases) == {*PHASES, UNATTRIBUTED}
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([*PHASES, UNATTRIBUTED]), st.integers(0, 10**12)), max_size=40))
 def test_any_history_adds_up_to_wall_time(history: list[tuple[str, int]]) -> None:
     clock = FakeClock()

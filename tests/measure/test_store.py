@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import paceline
@@ -41,6 +41,7 @@ def test_progress_reads_back_in_order(tmp_path: Path) -> None:
     assert len((tmp_path / "progress.jsonl").read_text().splitlines()) == 2
 
 
+@settings(deadline=None)
 @given(cut=st.integers(1, 40))
 def test_a_torn_last_line_costs_that_line_only(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     path = tmp_path_factory.mktemp("run")

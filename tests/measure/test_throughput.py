@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.measure.result import IterationRecord, LedgerRecord
@@ -74,6 +74,7 @@ def test_equal_iterations_have_an_interval_of_no_width() -> None:
     assert sps_interval([100] * 5, [0.5] * 5) == pytest.approx((200.0, 200.0))
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.1, 10.0), min_size=3, max_size=30), st.integers(1, 10_000))
 def test_interval_lies_around_the_estimate_and_repeats(seconds: list[float], steps: int) -> None:
     interval = sps_interval([steps] * len(seconds), seconds)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 from paceline.measure.ledger import PHASES, UNATTRIBUTED
 from paceline.report import palette
 
@@ -35,7 +37,7 @@ def test_ratings_grow_darker_so_that_they_read_in_grey() -> None:
     order = ["excellent", "good", "fair", "inefficient"]
     shades = [luminance(palette.RATING_FILLS[rating]) for rating in order]
     assert shades == sorted(shades)
-    assert all(b - a > 0.1 for a, b in zip(shades, shades[1:], strict=False))
+    assert all(b - a > 0.1 for a, b in itertools.pairwise(shades))
 
 
 def test_runner_counts_differ_in_colour_and_marker() -> None:

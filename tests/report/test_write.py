@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from paceline.errors import OutputError, ResultsError
+from paceline.measure.result import Results
+from paceline.report import write
+from paceline.report.view import ReportInput, verdict
+from paceline.report.write import write_report
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_sweep: Callable[..., Results]) -> Path:
+    (tmp_path / "results.json").write_text(make_sweep((1, 2), (1, 4)).to_json())
+    return tmp_path
+
+
+def test_all_three_forms_are_written_and_nothing_else(folder: Path) -> None:
+    paths = write_report(folder)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "dashboard.png", "report.html", "report.txt", "results.json",
+    ]  # fmt: skip
+    assert paths.page is not None
+    assert paths.page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert paths.picture.read_bytes().startswith(b"\x89PNG")
+    assert " ".join(paths.text.read_text(encoding="utf-8").split("\n\n")[0].split()) == paths.verdict
+
+
+def test_the_page_is_left_out_when_not_asked_for(folder: Path) -> None:
+    assert write_report(folder, html=False).page is None
+    assert not (folder / "report.html").exists()
+
+
+def test_a_report_is_made_anew_over_an_old_one(folder: Path) -> None:
+    for name in ("report.txt", "report.html", "dashboard.png"):
+        (folder / name).write_text("old")
+    paths = write_report(folder)
+    assert paths.page is not None
+    assert all(path.stat().st_size > 1000 for path in (paths.text, paths.page, paths.picture))
+
+
+def test_files_get_the_permissions_that_the_user_gives_new_files(folder: Path) -> None:
+    mask = os.umask(0o027)
+    try:
+        paths = write_report(folder, html=False)
+    finally:
+        os.umask(mask)
+    assert paths.text.stat().st_mode & 0o777 == 0o640
+
+
+def test_partial_results_are_reported_as_partial(
+    tmp_path: Path, make_sweep: Callable[..., Results], sweep: ReportInput
+) -> None:
+    (tmp_path / "results.json").write_text(make_sweep((1,), (1, 4), complete=False, total=9).to_json())
+    paths = write_report(tmp_path)
+    assert "2 of 9" in paths.verdict
+    assert verdict(sweep) != paths.verdict
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"format": "other"}'])
+def test_missing_damaged_and_foreign_results_are_refused(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "results.json").write_text(content)
+    with pytest.raises(ResultsError):
+        write_report(tmp_path)
+    assert not (tmp_path / "report.txt").exists()
+
+
+def test_an_unwritable_place_is_one_sentence_and_leaves_no_rest(folder: Path) -> None:
+    (folder / "report.txt").mkdir()  # a folder in the way: refused for root, too
+    (folder / "report.txt" / "kept").touch()
+    with pytest.raises(OutputError, match=r"report\.txt: expected to write the report here, got: .*; free the folder"):
+        write_report(folder)
+    assert [path.name for path in folder.iterdir() if path.name.endswith(".tmp")] == []
+
+
+def test_a_failure_in_the_middle_keeps_the_old_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "dashboard.png").write_text("the old picture")
+
+    def full_disk(source: ReportInput, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(write, "draw_dashboard", full_disk)
+    with pytest.raises(OutputError, match="No space left on device"):
+        write_report(folder)
+    assert (folder / "dashboard.png").read_text() == "the old picture"
+    assert [path.name for path in folder.iterdir() if path.name.endswith(".tmp")] == []
+
+
+def test_a_lone_surrogate_in_a_message_does_not_cost_the_report(
+    tmp_path: Path, make_sweep: Callable[..., Results]
+) -> None:
+    results = make_sweep((1, 2), (1,), failures={(2, 1): ("crash", "no such file: \udcff.xml")})
+    (tmp_path / "results.json").write_text(results.to_json())
+    paths = write_report(tmp_path)
+    assert "no such file: " in paths.text.read_text(encoding="utf-8")
+
+
+def test_importing_the_report_loads_no_drawing_library() -> None:
+    code = (
+        "import sys, paceline.report.write; "
+        "print([name for name in sys.modules if name.split('.')[0] in ('matplotlib', 'plotly', 'jax')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -123,7 +123,13 @@ def run_script(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
     script.write_text(textwrap.dedent(body))
     environment = {**os.environ, "PYTHONPATH": str(Path(paceline.__file__).parent.parent)}
     return subprocess.run(
-        [sys.executable, script.name], cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, script.name],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 

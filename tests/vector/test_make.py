@@ -21,7 +21,9 @@ from paceline.vector.shm import partition
 def test_plan_decides_backend_and_runners() -> None:
     serial = make_vec("CartPole-v1", plan=Plan(num_env_runners=0, num_envs_per_env_runner=3))
     assert isinstance(serial, SerialVecEnv) and serial.num_envs == 3 and serial.num_env_runners == 0
-    shm = make_vec(EnvSpec(id="CartPole-v1"), 4, plan=Plan(num_env_runners=2, num_envs_per_env_runner=2, pin_cores=True))
+    shm = make_vec(
+        EnvSpec(id="CartPole-v1"), 4, plan=Plan(num_env_runners=2, num_envs_per_env_runner=2, pin_cores=True)
+    )
     assert isinstance(shm, ShmVecEnv) and len(shm.runner_pids()) == shm.num_env_runners == 2
     shm.close()
 

@@ -6,6 +6,7 @@ Everything here is a pure function of its arguments; the drivers in ``training``
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -142,4 +143,4 @@ class Agent:
 
 
 def _acting_part(policy: PolicyState) -> PolicyState:
-    return policy.replace(params={name: part for name, part in policy.params.items() if name != "critic"})
+    return replace(policy, params={name: part for name, part in policy.params.items() if name != "critic"})

@@ -57,9 +57,7 @@ class CnnTorso(nn.Module):
         for image in encoded.images:
             x = image.astype(jnp.float32) / 255.0 if jnp.issubdtype(image.dtype, jnp.integer) else image
             for num_filters, size, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
-                x = nn.relu(
-                    nn.Conv(num_filters, (size, size), (stride, stride), kernel_init=orthogonal(np.sqrt(2)))(x)
-                )
+                x = nn.relu(nn.Conv(num_filters, (size, size), (stride, stride), kernel_init=orthogonal(np.sqrt(2)))(x))
             x = x.reshape(*x.shape[:-3], -1)
             features.append(nn.relu(nn.Dense(512, kernel_init=orthogonal(np.sqrt(2)))(x)))
         return jnp.concatenate([*features, encoded.vector], axis=-1)

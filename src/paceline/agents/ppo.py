@@ -220,9 +220,7 @@ class PPO:
             rewards, values[:-1], next_values, batch.terminated, done, gamma=spec.gamma, gae_lambda=spec.gae_lambda
         )
         before = jax.tree.map(lambda x: x[:-1], encoded)
-        samples = Samples(
-            before, batch.actions, log_probs, advantages, advantages + values[:-1], values[:-1], weights
-        )
+        samples = Samples(before, batch.actions, log_probs, advantages, advantages + values[:-1], values[:-1], weights)
         samples = jax.tree.map(lambda x: _clear_where_invalid(x, batch.valid).reshape(-1, *x.shape[2:]), samples)
         return replace(state, policy=policy, return_stats=return_stats, discounted=discounted), samples
 

@@ -46,9 +46,7 @@ _DISCRETE: dict[str, Any] = {
 }
 
 
-def resolve_algo(
-    algo: PPOSpec, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]
-) -> PPOSpec:
+def resolve_algo(algo: PPOSpec, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]) -> PPOSpec:
     """Return ``algo`` with every open field filled in for these spaces.
 
     Raises:

@@ -1,0 +1,129 @@
+"""The policy: noise keyed by environment and step, and acting on raw observations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from paceline.agents.agent import Agent
+from paceline.agents.normalise import RunningStats
+from paceline.errors import UnsupportedSpaceError
+from paceline.spec import NetworkSpec
+
+BOX = spaces.Box(-np.inf, np.inf, (3,))
+NETWORK = NetworkSpec(hidden_sizes=(4,))
+KEY = jax.random.key(11)
+
+
+@pytest.fixture(scope="module")
+def agent() -> Agent:
+    return Agent(NETWORK, BOX, spaces.Box(-1, 1, (2,)), normalize_observations=True)
+
+
+@pytest.fixture(scope="module")
+def discrete_agent() -> Agent:
+    return Agent(NETWORK, BOX, spaces.Discrete(4), normalize_observations=False)
+
+
+def test_noise_is_the_same_however_a_run_is_cut_into_rollouts(agent: Agent) -> None:
+    start = np.array([0, 5, 1000], np.int32)
+    whole = np.asarray(agent.noise(KEY, start, 8))
+    assert whole.shape == (8, 3, 2)
+    assert whole.dtype == np.float32
+    halves = [agent.noise(KEY, start, 4), agent.noise(KEY, start + 4, 4)]
+    np.testing.assert_array_equal(whole, np.concatenate(halves))
+
+
+def test_noise_of_an_environment_does_not_depend_on_how_many_there_are(agent: Agent) -> None:
+    few, many = agent.noise(KEY, np.zeros(4, np.int32), 4), agent.noise(KEY, np.zeros(16, np.int32), 4)
+    np.testing.assert_array_equal(few, many[:, :4])
+
+
+def test_noise_differs_between_environments_steps_and_runs(agent: Agent) -> None:
+    noise = np.asarray(agent.noise(KEY, np.zeros(16, np.int32), 4))
+    other = np.asarray(agent.noise(jax.random.key(12), np.zeros(16, np.int32), 4))
+    assert len(np.unique(np.concatenate([noise, other]))) == 2 * noise.size
+
+
+def test_an_environment_that_lags_behind_takes_its_own_row_of_the_noise(agent: Agent) -> None:
+    policy = agent.init(jax.random.key(0))
+    observations = np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32)
+    noise = agent.noise(KEY, np.zeros(3, np.int32), 4)
+    together = [np.asarray(agent.act(agent.pack(policy), noise, np.full(3, t), observations)) for t in range(4)]
+    mixed = np.asarray(agent.act(agent.pack(policy), noise, np.array([3, 0, 2]), observations))
+    np.testing.assert_array_equal(mixed, [together[3][0], together[0][1], together[2][2]])
+
+
+def test_gaussian_actions_are_mean_plus_noise(agent: Agent) -> None:
+    policy = replace(agent.init(jax.random.key(0)), log_std=np.log([0.5, 2.0]).astype(np.float32))
+    observations = np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32)
+    noise = agent.noise(KEY, np.zeros(3, np.int32), 2)
+    mean = np.asarray(agent.act_deterministic(policy, observations))
+    sampled = agent.act(agent.pack(policy), noise, np.ones(3, np.int32), observations)
+    np.testing.assert_allclose(sampled, mean + np.asarray(noise[1]) * [0.5, 2.0], rtol=1e-5)
+
+
+def test_observations_are_scaled_by_the_statistics_of_the_policy(agent: Agent) -> None:
+    fresh = agent.init(jax.random.key(0))
+    stats = RunningStats(np.array([1, 2, 3], np.float32), np.array([4, 9, 16], np.float32), np.float32(100))
+    scaled = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
+    raw = scaled * np.float32([2, 3, 4]) + np.float32([1, 2, 3])
+    np.testing.assert_allclose(
+        agent.act_deterministic(replace(fresh, observation_stats=stats), raw),
+        agent.act_deterministic(fresh, scaled),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+
+
+def test_what_is_not_asked_for_is_not_there(agent: Agent, discrete_agent: Agent) -> None:
+    with_stats, plain = agent.init(jax.random.key(0)), discrete_agent.init(jax.random.key(0))
+    assert with_stats.log_std is not None
+    assert with_stats.log_std.shape == (2,)
+    assert with_stats.observation_stats is not None
+    assert plain.log_std is None
+    assert plain.observation_stats is None
+    images = Agent(NETWORK, spaces.Box(0, 255, (8, 8, 3), np.uint8), spaces.Discrete(2), normalize_observations=True)
+    assert not images.normalize_observations  # there is no vector to normalise
+
+
+def test_the_packed_policy_holds_what_acting_needs_and_nothing_of_the_critic(agent: Agent) -> None:
+    policy = agent.init(jax.random.key(0))
+    without_critic = replace(policy, params={"actor": policy.params["actor"]})
+    packed = np.asarray(agent.pack(policy))
+    assert packed.dtype == np.float32
+    assert packed.size == sum(leaf.size for leaf in jax.tree.leaves(without_critic))
+    other = replace(policy, params={**policy.params, "critic": jax.tree.map(np.ones_like, policy.params["critic"])})
+    np.testing.assert_array_equal(agent.pack(other), packed)
+
+
+def test_init_depends_on_the_key_alone(discrete_agent: Agent) -> None:
+    first, again = discrete_agent.init(jax.random.key(3)), discrete_agent.init(jax.random.key(3))
+    other = discrete_agent.init(jax.random.key(4))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    kernel = ("actor", "params", "Dense_0", "kernel")
+    left, right = first.params, other.params
+    for name in kernel:
+        left, right = left[name], right[name]
+    assert not np.array_equal(left, right)
+
+
+def test_sampled_actions_follow_their_key(discrete_agent: Agent) -> None:
+    policy = discrete_agent.init(jax.random.key(0))
+    observations = np.zeros((64, 3), np.float32)
+    act = jax.jit(discrete_agent.act_sampled)
+    first, again = act(policy, jax.random.key(1), observations), act(policy, jax.random.key(1), observations)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, act(policy, jax.random.key(2), observations))
+    assert set(np.asarray(first).tolist()) == {0, 1, 2, 3}
+
+
+def test_spaces_that_cannot_be_handled_are_refused() -> None:
+    with pytest.raises(UnsupportedSpaceError, match="observation space"):
+        Agent(NETWORK, spaces.Text(3), spaces.Discrete(2), normalize_observations=False)
+    with pytest.raises(UnsupportedSpaceError, match="action space"):
+        Agent(NETWORK, BOX, spaces.Text(3), normalize_observations=False)

@@ -18,7 +18,7 @@ from paceline.report.view import ReportInput
 BROWSER = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
-FLAGS = (
+FLAGS = (  # noqa: SIM905 - one flag a line would hide the two that matter
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage --enable-logging=stderr --v=0 "
     "--window-size=1400,1000 --virtual-time-budget=4000 --dump-dom"

@@ -21,6 +21,12 @@ def folder(tmp_path: Path, make_sweep: Callable[..., Results]) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def quick_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing: for tests that are about files, not about the picture."""
+    monkeypatch.setattr(write, "draw_dashboard", lambda source, path: path.write_bytes(b"picture" * 200))
+
+
 def test_all_three_forms_are_written_and_nothing_else(folder: Path) -> None:
     paths = write_report(folder)
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -32,11 +38,13 @@ def test_all_three_forms_are_written_and_nothing_else(folder: Path) -> None:
     assert " ".join(paths.text.read_text(encoding="utf-8").split("\n\n")[0].split()) == paths.verdict
 
 
+@pytest.mark.usefixtures("quick_picture")
 def test_the_page_is_left_out_when_not_asked_for(folder: Path) -> None:
     assert write_report(folder, html=False).page is None
     assert not (folder / "report.html").exists()
 
 
+@pytest.mark.usefixtures("quick_picture")
 def test_a_report_is_made_anew_over_an_old_one(folder: Path) -> None:
     for name in ("report.txt", "report.html", "dashboard.png"):
         (folder / name).write_text("old")
@@ -45,6 +53,7 @@ def test_a_report_is_made_anew_over_an_old_one(folder: Path) -> None:
     assert all(path.stat().st_size > 1000 for path in (paths.text, paths.page, paths.picture))
 
 
+@pytest.mark.usefixtures("quick_picture")
 def test_files_get_the_permissions_that_the_user_gives_new_files(folder: Path) -> None:
     mask = os.umask(0o027)
     try:
@@ -54,6 +63,7 @@ def test_files_get_the_permissions_that_the_user_gives_new_files(folder: Path) -
     assert paths.text.stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.usefixtures("quick_picture")
 def test_partial_results_are_reported_as_partial(
     tmp_path: Path, make_sweep: Callable[..., Results], sweep: ReportInput
 ) -> None:
@@ -94,6 +104,7 @@ def test_a_failure_in_the_middle_keeps_the_old_file(folder: Path, monkeypatch: p
     assert [path.name for path in folder.iterdir() if path.name.endswith(".tmp")] == []
 
 
+@pytest.mark.usefixtures("quick_picture")
 def test_a_lone_surrogate_in_a_message_does_not_cost_the_report(
     tmp_path: Path, make_sweep: Callable[..., Results]
 ) -> None:

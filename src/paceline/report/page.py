@@ -46,7 +46,8 @@ def build_page(source: ReportInput) -> Page:
         *view.machine_facts(findings.machine, findings.gpu),
         ("fingerprint", info.machine_fingerprint),
     ]
-    loud = [notice for notice in findings.notices if notice.severity == "problem"][:LOUD_NOTICES]
+    notices = view.notices(findings)
+    loud = [notice for notice in notices if notice.severity == "problem"][:LOUD_NOTICES]
     return Page(
         version=__version__,
         env_id=env_id,
@@ -56,13 +57,14 @@ def build_page(source: ReportInput) -> Page:
         verdict_rest=view.verdict_parts(source)[1],
         facts=_facts(source),
         loud_notices=tuple(loud),
-        notices=tuple(notice for notice in findings.notices if notice not in loud),
+        notices=tuple(notice for notice in notices if notice not in loud),
         workloads=tuple(_workload(source, workload) for workload in findings.workloads),
         failures=tuple(
             Failure(formats.one_line(run.name, 120), run.outcome, run.message or "no message was recorded")
             for run in findings.runs
             if run.outcome != "ok"
         ),
+        hardware=findings.hardware,
         method=findings.method,
         machine=tuple((name, value) for name, value in machine if value),
         gpu=findings.gpu,
@@ -113,11 +115,9 @@ def _workload(source: ReportInput, workload: WorkloadFindings) -> WorkloadPart:
     bars = speed_bars(workload, shown)
     scaling = None if single else charts.scaling_chart(workload)
     decision = None if single else charts.decision_chart(workload)
-    baseline = workload.table.baseline
     caption = f"{formats.plural(len(rows), 'plan')}, fastest first. A plan is env runners x envs per runner"
     caption += " (0 runners: in the learner's process)."
-    if baseline:
-        caption += f" Speedups are over {baseline.label}: {workload.table.baseline_rule}"
+    caption += f" {view.baseline_sentence(workload.table)}"
     return WorkloadPart(
         title=workload.table.title,
         headline=workload.headline,

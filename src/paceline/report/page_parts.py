@@ -275,6 +275,7 @@ class Page:
     notices: tuple[Notice, ...]
     workloads: tuple[WorkloadPart, ...]
     failures: tuple[Failure, ...]
+    hardware: tuple[str, ...]
     method: tuple[str, ...]
     machine: tuple[tuple[str, str], ...]
     gpu: str

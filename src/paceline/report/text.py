@@ -31,6 +31,9 @@ def render_text(source: ReportInput) -> str:
             lines += paragraph(workload.headline)
         lines += _run_section(source, workload) if single else _sweep_sections(source, workload)
         lines += _resource_section(workload, source.findings.gpu)
+    if source.findings.hardware:
+        lines += heading("What this machine allows")
+        lines += [line for sentence in source.findings.hardware for line in paragraph(sentence, bullet="- ")]
     lines += _failure_section(source)
     lines += _notice_section(source)
     lines += _method_section(source)
@@ -71,9 +74,7 @@ def _plan_section(workload: WorkloadFindings) -> list[str]:
     lines = heading(f"Plans, fastest first ({formats.plural(len(rows), 'plan')})")
     lines += table(columns, [_plan_cells(row, roles[row.label]) for row in rows])
     lines += ["", "  * fastest   > recommended   b baseline   plan: env runners x envs per runner (0: in the learner)"]
-    if workload.table.baseline:
-        lines += paragraph(f"Speedups are over {workload.table.baseline.label}: {workload.table.baseline_rule}")
-    return lines
+    return lines + (paragraph(sentence) if (sentence := view.baseline_sentence(workload.table)) else [])
 
 
 def _plan_cells(row: ScalingRow, roles: Sequence[str]) -> list[str]:
@@ -163,7 +164,8 @@ def model_sentences(models: ScalingModels) -> list[str]:
             reached = ", which the best plan exceeds: Amdahl's law does not describe these plans"
         else:
             reached = f", of which {formats.percent(fit.share_of_limit, 0)} is reached"
-        said.append(f"Amdahl: serial fraction {formats.percent(fit.serial_fraction)}{between}, {limit}{reached}.")
+        over = f" over {models.base_label}" if models.base_label else ""
+        said.append(f"Amdahl{over}: serial fraction {formats.percent(fit.serial_fraction)}{between}, {limit}{reached}.")
     if usl := models.usl:
         peak = f", peak at {formats.integer(usl.peak_num_envs)} envs" if usl.peak_num_envs else ", no peak"
         said.append(f"USL: contention {usl.contention:.3g}, coherency {usl.coherency:.3g}{peak}.")
@@ -279,7 +281,7 @@ def _failure_section(source: ReportInput) -> list[str]:
 
 
 def _notice_section(source: ReportInput) -> list[str]:
-    notices = source.findings.notices
+    notices = view.notices(source.findings)
     if not notices:
         return []
     lines = heading("Warnings")

@@ -13,7 +13,7 @@ import yaml
 from paceline.analysis.bottleneck import PhaseShare
 from paceline.analysis.findings import Findings, WorkloadFindings
 from paceline.analysis.scaling import Rating
-from paceline.analysis.table import ScalingRow
+from paceline.analysis.table import Notice, ScalingRow, ScalingTable
 from paceline.measure.ledger import PHASES, UNATTRIBUTED
 from paceline.measure.result import Results, RunResult
 from paceline.report import formats
@@ -200,9 +200,16 @@ def drawn_phases(rows: Iterable[ScalingRow], least_percent: float = 0.05) -> lis
     return ledger_order(list(seen.values()))
 
 
-def failed_rows(workload: WorkloadFindings) -> list[ScalingRow]:
-    """Return rows without figures, or of which some repeats failed."""
-    return [row for row in workload.table.rows if not row.sps or set(row.outcome_counts) - {"ok"}]
+def notices(findings: Findings) -> tuple[Notice, ...]:
+    """Return the warnings, without the sentence on the GPU: it stands with the resources."""
+    return tuple(notice for notice in findings.notices if notice.text != findings.gpu)
+
+
+def baseline_sentence(table: ScalingTable) -> str:
+    """Say what speedups are over and why; "" where nothing was measured."""
+    if table.baseline is None:
+        return ""
+    return f"Speedups are over {table.baseline.label}: {table.baseline_rule.rstrip('.')}."
 
 
 def machine_facts(machine: Mapping[str, Any], gpu: str) -> list[tuple[str, str]]:
@@ -223,7 +230,7 @@ def machine_facts(machine: Mapping[str, Any], gpu: str) -> list[tuple[str, str]]
     for key, name in (("memory_limit_bytes", "memory limit"), ("memory_total_bytes", "memory installed")):
         if isinstance(machine.get(key), int | float):
             add(name, formats.size_bytes(float(machine[key])))
-    add("GPU", gpu)
+    add("GPU", gpu.removeprefix("GPU: "))
     add("system", " ".join(str(machine[key]) for key in ("os_name", "kernel", "architecture") if machine.get(key)))
     add("container", "yes" if machine.get("in_container") is True else None)
     add("Python", machine.get("python"))

@@ -16,7 +16,7 @@ from paceline.measure.result import (
     ResourceUse,
     RunResult,
 )
-from paceline.measure.throughput import summarise
+from paceline.measure.throughput import summarize, total_ledger
 from paceline.spec import RunSpec
 from paceline.training.sync import Iteration
 
@@ -83,17 +83,15 @@ class RunRecorder:
         """Return everything that was measured."""
         plan = self.spec.plan
         records = self.iterations
-        summary = None
-        if records:
-            summary = summarise(
-                records,
-                batch_size=self.spec.algo.batch_size or 0,
-                num_envs=plan.num_envs,
-                warmup_iterations=self.warmup_iterations,
-                setup_s=self.setup_s,
-                compile_s=self.compile_s,
-                warmup_s=self.warmup_s,
-            )
+        summary = summarize(
+            records,
+            batch_size=self.spec.algo.batch_size or 0,
+            num_envs=plan.num_envs,
+            warmup_iterations=self.warmup_iterations,
+            setup_s=self.setup_s,
+            compile_s=self.compile_s,
+            warmup_s=self.warmup_s,
+        )
         uses: list[ResourceUse] = [record.resources for record in records if record.resources is not None]
         return RunResult(
             name=self.name,
@@ -111,16 +109,8 @@ class RunRecorder:
             algo=self.spec.algo.model_dump(mode="json"),
             summary=summary,
             iterations=tuple(records),
-            ledger=_total_ledger(records),
+            ledger=total_ledger(records),
             resources=combine_resource_use(uses),
             threads=self._threads,
         )
 
-
-def _total_ledger(records: list[IterationRecord]) -> LedgerRecord | None:
-    if not records:
-        return None
-    total = LedgerEntry(0.0, {})
-    for record in records:
-        total = total + LedgerEntry(record.ledger.wall_s, record.ledger.phases)
-    return LedgerRecord(wall_s=total.wall_s, phases=total.phases)

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from paceline._version import __version__
 from paceline.errors import NonFiniteLossError, PacelineError, ResultsError
@@ -21,11 +21,10 @@ from paceline.spec import EnvSpec, RunSpec, build_spec
 from paceline.training.checkpoint import Checkpoint, CheckpointStore
 from paceline.training.progress import Display, SilentDisplay
 from paceline.training.recorder import RunRecorder
+from paceline.training.resolve import resolve_for_spaces
 from paceline.training.runtime import set_up_jax
+from paceline.training.sync import SyncDriver, make_training_vec
 from paceline.training.tensorboard import TensorBoardLog
-
-if TYPE_CHECKING:
-    from paceline.training.sync import SyncDriver
 
 
 def train(
@@ -59,15 +58,13 @@ def train(
         spec = spec.model_copy(update=fields)
     folder = RunFolder(Path(out) if out is not None else default_out(spec.env, spec.algo.name), resume=resume)
     begin = time.perf_counter()
-    set_up_jax(spec.plan)
-    from paceline.training.sync import SyncDriver, make_training_vec, resolve_spec
-
     display = display or SilentDisplay()
     store = CheckpointStore(folder.path / "checkpoints")
     previous = store.last() if resume else None
     with contextlib.ExitStack() as stack:
         venv = stack.enter_context(contextlib.closing(make_training_vec(spec)))
-        spec = resolve_spec(spec, venv)
+        spec = resolve_for_spaces(spec, venv.single_observation_space, venv.single_action_space)
+        set_up_jax(spec.plan)
         ledger = Ledger()
         driver = SyncDriver(spec, venv, ledger)
         if previous is not None:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from paceline.agents.agent import Agent
 from paceline.agents.ppo import PPO, Batch, PPOState
-from paceline.agents.presets import resolve_algo
 from paceline.errors import NonFiniteLossError
 from paceline.measure.ledger import LEARNER_UPDATE, OTHER, TRANSFER, Ledger
 from paceline.rollout.buffer import RolloutBuffer
@@ -38,16 +37,6 @@ class Iteration:
     num_env_steps: int
     episodes: Episodes
     metrics: dict[str, float]
-
-
-def resolve_spec(spec: RunSpec, venv: VecEnv) -> RunSpec:
-    """Return ``spec`` with the algorithm's open fields filled in for the environment's spaces.
-
-    Raises:
-        SpecError: batch and minibatch do not fit.
-    """
-    algo = resolve_algo(spec.algo, venv.single_observation_space, venv.single_action_space)
-    return spec.model_copy(update={"algo": algo})
 
 
 def make_training_vec(spec: RunSpec, autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP) -> VecEnv:
@@ -90,6 +79,7 @@ class SyncDriver:
         self.state: PPOState = jax.jit(self._algorithm.init, static_argnums=1)(init_key, venv.num_envs)
         self.num_updates = 0
         self._act = jax.jit(self.agent.act)
+        self._pack = jax.jit(self.agent.pack)
         self._noise = jax.jit(self.agent.noise, static_argnums=2)
         self._updates: dict[int, Any] = {}
         example = jax.eval_shape(
@@ -142,7 +132,7 @@ class SyncDriver:
         begin = time.perf_counter()
         noise = self._draw_noise()
         steps = np.zeros(self.buffer.num_envs, np.int32)
-        np.asarray(self._act(self.state.policy, noise, steps, self.buffer.row(0)))
+        np.asarray(self._act(self._pack(self.state.policy), noise, steps, self.buffer.row(0)))
         self._compiled_update(self._batch(), self._permutations())
         return time.perf_counter() - begin
 
@@ -159,10 +149,11 @@ class SyncDriver:
         with self._ledger.phase(OTHER):
             noise = self._draw_noise()
             permutations = self._permutations()
-        policy, act_compiled = self.state.policy, self._act
+            packed = self._pack(self.state.policy)
+        compiled = self._act
 
         def act(steps: NDArray[np.int32], observations: ObsTree) -> NDArray[Any]:
-            return np.asarray(act_compiled(policy, noise, steps, observations))
+            return np.asarray(compiled(packed, noise, steps, observations))
 
         episodes = self._collector.collect(act)
         with self._ledger.phase(TRANSFER):

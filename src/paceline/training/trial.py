@@ -11,7 +11,9 @@ from paceline.measure.monitor import ProcessTreeMonitor
 from paceline.measure.result import IterationRecord, RunResult
 from paceline.spec import RunSpec
 from paceline.training.recorder import RunRecorder
+from paceline.training.resolve import resolve_for_spaces
 from paceline.training.runtime import set_up_jax
+from paceline.training.sync import SyncDriver, make_training_vec
 
 
 def run_trial(
@@ -37,12 +39,10 @@ def run_trial(
         PacelineError: the trial could not be built, or broke.
     """
     begin = time.perf_counter()
-    set_up_jax(spec.plan)
-    from paceline.training.sync import SyncDriver, make_training_vec, resolve_spec
-
     with contextlib.ExitStack() as stack:
         venv = stack.enter_context(contextlib.closing(make_training_vec(spec)))
-        spec = resolve_spec(spec, venv)
+        spec = resolve_for_spaces(spec, venv.single_observation_space, venv.single_action_space)
+        set_up_jax(spec.plan)
         ledger = Ledger()
         driver = SyncDriver(spec, venv, ledger)
         driver.reset()

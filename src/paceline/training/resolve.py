@@ -1,0 +1,43 @@
+"""Fills in what a spec leaves open, once the environment is known. Touches no JAX device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+
+from paceline.agents.encoding import image_spaces
+from paceline.agents.presets import resolve_algo
+from paceline.envs import make_env
+from paceline.machine import detect_machine
+from paceline.spec import RunSpec
+from paceline.training.runtime import choose_learner_threads
+
+
+def resolve_for_spaces(
+    spec: RunSpec, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]
+) -> RunSpec:
+    """Return ``spec`` with the algorithm's and the plan's open fields filled in.
+
+    Raises:
+        SpecError: batch and minibatch do not fit.
+    """
+    plan = choose_learner_threads(
+        spec.plan, has_images=bool(image_spaces(observation_space)), usable_cores=detect_machine().whole_cores
+    )
+    algo = resolve_algo(spec.algo, observation_space, action_space)
+    return spec.model_copy(update={"algo": algo, "plan": plan})
+
+
+def resolve_spec(spec: RunSpec) -> RunSpec:
+    """Return ``spec`` filled in, by building its environment once.
+
+    Raises:
+        EnvNotFoundError: the environment cannot be built.
+        SpecError: batch and minibatch do not fit.
+    """
+    env = make_env(spec.env)
+    try:
+        return resolve_for_spaces(spec, env.observation_space, env.action_space)
+    finally:
+        env.close()

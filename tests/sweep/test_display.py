@@ -78,6 +78,15 @@ def test_time_left_counts_down_and_ignores_trials_that_died_early() -> None:
     assert standings.remaining_s == 0.0
 
 
+def test_an_interrupted_trial_is_still_to_be_run() -> None:
+    plan = make_plan()
+    standings = Standings(plan, {})
+    for trial in plan.trials:
+        standings.finish(trial, good(trial).model_copy(update={"outcome": "interrupted"}), 3.0)
+    assert standings.num_done == 0
+    assert standings.best is None
+
+
 def play(display: PlainDisplay | LiveDisplay, plan: SweepPlan) -> None:
     display.begin(plan, {})
     for trial in plan.trials:

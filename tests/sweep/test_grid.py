@@ -110,6 +110,11 @@ def test_a_malformed_axis_is_refused_before_anything_starts(axes: dict[str, list
         plan(axes)
 
 
+def test_values_that_no_file_can_hold_are_refused() -> None:
+    with pytest.raises(SpecError, match="expected plain values"):
+        plan({"env.kwargs.reward": [object()]})
+
+
 def test_one_batch_size_suits_all_trials_and_an_adjustment_is_said() -> None:
     made = plan({RUNNERS: [1, 2, 3], ENVS: [1, 4]}, algo=PPOSpec(batch_size=2048, minibatch_size=64))
     assert {trial.spec.algo.batch_size for trial in made.trials} == {made.batch_size} == {2016}

@@ -11,14 +11,20 @@ import pytest
 from paceline.sweep import guard
 
 linux_only = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
-WAIT = "import threading; threading.Event().wait()"
+WAIT = "import threading; print('up', flush=True); threading.Event().wait()"
 
 
 @pytest.fixture
 def leader() -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
-        [sys.executable, "-c", WAIT], start_new_session=True, env={**os.environ, guard.MARK: "m1"}
+        [sys.executable, "-c", WAIT],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        env={**os.environ, guard.MARK: "m1"},
     )
+    assert process.stdout is not None
+    with process.stdout as output:
+        output.readline()  # until it has said so it may be in exec, where a process has no environment
     yield process
     process.kill()
     process.wait()

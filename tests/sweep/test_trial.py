@@ -168,11 +168,12 @@ def test_memory_over_the_limit_in_any_process_of_the_tree_is_oom_with_figures(ma
 def test_the_kernels_own_kills_for_memory_turn_a_crash_into_oom(
     make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counts = iter([4, 5])
+    counts = iter([4, 5, 5, 6])
     monkeypatch.setattr(trial_module, "kernel_oom_kills", lambda: next(counts))
     result = run(make_trial(), "kill_itself").result
     assert result.outcome == "oom"
     assert "the kernel killed a process" in result.message
+    assert run(make_trial(), "raise_bug").result.outcome == "crash"  # it was another process that was killed
 
 
 @linux_only

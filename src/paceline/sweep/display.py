@@ -93,8 +93,8 @@ class Standings:
 
     @property
     def num_done(self) -> int:
-        """How many trials are finished."""
-        return sum(trial.key in self.results for trial in self.plan.trials)
+        """How many trials are finished; an interrupted one is not."""
+        return len(self.plan.trials) - len(self._left)
 
     @property
     def best(self) -> tuple[str, float] | None:
@@ -111,11 +111,19 @@ class Standings:
     @property
     def remaining_s(self) -> float:
         """Seconds until the sweep ends, from the trials that have finished."""
-        left = [trial for trial in self.plan.trials if trial.key not in self.results and trial is not self.current]
-        total = remaining_s(left, self._wall_s)
+        total = remaining_s([trial for trial in self._left if trial is not self.current], self._wall_s)
         if self.current:
             total += max(0.0, remaining_s([self.current], self._wall_s) - (self._clock() - self._started_s))
         return total
+
+    @property
+    def _left(self) -> list[Trial]:
+        results = self.results
+        return [
+            trial
+            for trial in self.plan.trials
+            if trial.key not in results or results[trial.key].outcome == "interrupted"
+        ]
 
     @property
     def eta_text(self) -> str:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from paceline.errors import PlanError, SpecError
 from paceline.measure.result import ExperimentConfig
@@ -172,7 +173,7 @@ def plan_sweep(
         SpecError: an axis is not a field of a run, or a value of it is malformed.
         PlanError: no point of the grid can be run, or no batch size suits all of them.
     """
-    _check_axis_names(sweep)
+    _check_axes(sweep)
     points, skipped = _build_points(sweep)
     points = _resolved(sweep, points, resolve)
     notes: list[str] = []
@@ -270,7 +271,14 @@ def remaining_s(trials: Iterable[Trial], finished_wall_s: Mapping[str, Sequence[
     return total
 
 
-def _check_axis_names(sweep: SweepSpec) -> None:
+def _check_axes(sweep: SweepSpec) -> None:
+    try:
+        sweep.model_dump_json()
+    except PydanticSerializationError as error:
+        raise SpecError(
+            f"expected plain values (numbers, text, lists, mappings) in env.kwargs and axes, since every trial gets "
+            f"them as JSON, got others ({error}); name a function that builds the environment, package.module:function"
+        ) from None
     for name in sweep.axes:
         if name.partition(".")[0] == "budget":
             raise SpecError(

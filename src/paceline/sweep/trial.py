@@ -223,7 +223,9 @@ class _Listener:
     def _memory_verdict(self, ending: Ending) -> Ending:
         """Turn a crash into ``oom`` where the kernel counted a kill for memory meanwhile."""
         now = kernel_oom_kills()
-        if ending.outcome != "crash" or now is None or self._oom_kills is None or now <= self._oom_kills:
+        if ending.outcome != "crash" or ending.error_type not in ("", "RunnerDiedError"):
+            return ending  # an exception of another kind is its own explanation
+        if now is None or self._oom_kills is None or now <= self._oom_kills:
             return ending
         text = (
             f"the kernel killed a process for want of memory during this trial ({ending.message}); give fewer runners "

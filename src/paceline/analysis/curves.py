@@ -123,7 +123,8 @@ def _curve(model: TimeModel, points: Sequence[TimePoint], table: ScalingTable) -
     drawn = []
     for runners, envs in pairs:
         time_s = model.predict(runners, envs)
-        drawn.append(CurvePoint(runners, envs, runners * envs, time_s, base_s / time_s))
+        if time_s > 0.0:
+            drawn.append(CurvePoint(runners, envs, runners * envs, time_s, base_s / time_s))
     name = model_label(model.name)
     error = "" if model.held_out_error is None else f" (held-out error {model.held_out_error:.0%})"
     return FittedCurve(

@@ -14,7 +14,7 @@ from paceline.analysis.cautions import worst_first
 from paceline.analysis.curves import ScalingModels, scaling_models
 from paceline.analysis.hardware import hardware_advice
 from paceline.analysis.recommend import Advice, EfficiencyBasis, recommend
-from paceline.analysis.rows import judge_learning, row_label, run_ledger, scaling_tables
+from paceline.analysis.rows import judge_learning, row_label, run_ledger, scaling_tables, throughput_samples
 from paceline.analysis.stats import Estimate, estimate_median
 from paceline.analysis.table import Learning, Notice, ScalingRow, ScalingTable
 from paceline.measure.result import Outcome, Results, RunResult
@@ -205,11 +205,11 @@ def _sps_text(row: ScalingRow) -> str:
 
 
 def _run(run: RunResult) -> RunFinding:
-    samples = [item.sps for item in run.iterations if item.sps > 0.0]
+    samples = throughput_samples([run])[0]
     ledger = run_ledger(run)
-    seconds = accumulate(item.wall_s for item in run.iterations)
+    seconds = accumulate(_finite(item.wall_s) or 0.0 for item in run.iterations)
     curve = tuple(
-        LearningPoint(item.total_env_steps, elapsed, _finite(item.episode_return_mean), item.sps)
+        LearningPoint(item.total_env_steps, elapsed, _finite(item.episode_return_mean), _finite(item.sps) or 0.0)
         for item, elapsed in zip(run.iterations, seconds, strict=True)
     )
     return RunFinding(

@@ -20,7 +20,15 @@ from paceline.analysis.cautions import table_notices
 from paceline.analysis.stats import Estimate, coefficient_of_variation, estimate_median, estimate_ratio, median
 from paceline.analysis.table import Learning, ScalingRow, ScalingTable
 from paceline.errors import RequestError
-from paceline.measure.result import IterationRecord, LedgerRecord, Outcome, ResourceUse, Results, RunResult
+from paceline.measure.result import (
+    IterationRecord,
+    LedgerRecord,
+    Outcome,
+    ResourceUse,
+    Results,
+    RunResult,
+    Summary,
+)
 
 GRID_AXES = frozenset(
     {"plan.num_env_runners", "plan.num_envs_per_env_runner", "num_env_runners", "num_envs_per_env_runner"}
@@ -262,24 +270,30 @@ def _times(run: RunResult) -> list[float]:
     measured = [item.wall_s for item in run.iterations if _counts(item)]
     if measured or run.summary is None:
         return measured
-    return [run.summary.avg_time_per_iter_s] if _is_positive(run.summary.avg_time_per_iter_s) else []
+    usable = _is_plausible(run.summary.avg_time_per_iter_s) and _is_plausible(_summary_sps(run.summary))
+    return [run.summary.avg_time_per_iter_s] if usable else []
 
 
 def _sps(run: RunResult) -> list[float]:
     measured = [item.num_env_steps / item.wall_s for item in run.iterations if _counts(item)]
-    if measured or run.summary is None:
+    if measured or not _times(run) or run.summary is None:
         return measured
-    # Some programs write an average SPS of 0 and the steps all the same; steps / time is the definition.
-    steps = run.summary.num_env_steps / max(run.summary.num_iterations, 1) or run.summary.batch_size
-    return [steps / run.summary.avg_time_per_iter_s] if steps > 0 else [run.summary.avg_sps]
+    return [_summary_sps(run.summary)]
+
+
+def _summary_sps(summary: Summary) -> float:
+    """Return SPS by its definition, steps / time: some programs write an average of 0 beside them."""
+    steps = summary.num_env_steps / max(summary.num_iterations, 1) or summary.batch_size
+    return steps / summary.avg_time_per_iter_s if steps > 0 else summary.avg_sps
 
 
 def _counts(item: IterationRecord) -> bool:
-    return _is_positive(item.wall_s) and item.num_env_steps > 0
+    return _is_plausible(item.wall_s) and item.num_env_steps > 0
 
 
-def _is_positive(value: float) -> bool:
-    return math.isfinite(value) and value > 0.0
+def _is_plausible(value: float) -> bool:
+    """Return whether a figure can be a time in seconds or a rate of steps: finite, positive, and not absurd."""
+    return math.isfinite(value) and 1e-9 <= value <= 1e12
 
 
 def _steps(runs: Sequence[RunResult]) -> int | None:
@@ -337,5 +351,7 @@ def add_ledgers(ledgers: Sequence[LedgerRecord]) -> LedgerRecord:
     phases: dict[str, float] = {}
     for ledger in ledgers:
         for name, seconds in ledger.phases.items():
-            phases[name] = phases.get(name, 0.0) + seconds
-    return LedgerRecord(wall_s=math.fsum(ledger.wall_s for ledger in ledgers), phases=phases)
+            if math.isfinite(seconds):
+                phases[name] = phases.get(name, 0.0) + seconds
+    walls = [ledger.wall_s for ledger in ledgers if math.isfinite(ledger.wall_s)]
+    return LedgerRecord(wall_s=math.fsum(walls), phases=phases)

@@ -72,7 +72,7 @@ def test_missing_packages_are_told() -> None:
     def needs_a_package() -> Any:
         import no_such_package_at_all  # type: ignore[import-not-found]  # noqa: F401
 
-    with pytest.raises(EnvNotFoundError, match='no_such_package_at_all, .* run: pip install "no_such_package_at_all"'):
+    with pytest.raises(EnvNotFoundError, match=r'no_such_package_at_all, .* run: pip install "no_such_package_at_all"'):
         make_env(needs_a_package)
 
     def says_how() -> Any:

@@ -50,7 +50,8 @@ def spent(env: Any, steps: int, clock: Any) -> float:
 
 @pytest.mark.parametrize(
     ("name", "clock"),
-    [("busy?us=200", time.thread_time), ("busy?us=200&clock=wall", time.perf_counter), ("sleep?us=200", time.perf_counter)],
+    [("busy?us=200", time.thread_time), ("busy?us=200&clock=wall", time.perf_counter),
+     ("sleep?us=200", time.perf_counter)],
 )  # fmt: skip
 def test_a_step_costs_at_least_what_it_says(name: str, clock: Any) -> None:
     assert spent(make_env(f"synthetic:{name}"), 20, clock) >= 20 * 200e-6
@@ -141,7 +142,7 @@ def test_faults_come_at_their_step_and_only_there(fault: str) -> None:
     healthy: Any = make_env("synthetic:faulty", fault=fault, at=3, only_seed=1)
     healthy.reset(seed=2)
     for _ in range(5):
-        observation, reward, terminated, truncated, info = healthy.step(0)
+        observation, reward, *_, info = healthy.step(0)
         assert observation.shape == (3,) and observation.dtype == np.float32 and reward == 1 and info == {}
     faulty: Any = make_env("synthetic:faulty", fault=fault, at=3, only_seed=1)
     faulty.reset(seed=1)

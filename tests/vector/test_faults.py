@@ -124,7 +124,7 @@ def test_a_runner_killed_between_steps_is_told() -> None:
 def test_a_hanging_env_is_told(fault: str) -> None:
     env_id = f"synthetic:faulty?only_seed=12&at={3 if fault == 'hang' else 1}&fault={fault}"
     env = make_vec(env_id, 4, num_env_runners=2, step_timeout_s=0.5)
-    with pytest.raises(EnvTimeoutError, match="step_timeout_s 0.5") as caught:
+    with pytest.raises(EnvTimeoutError, match=r"step_timeout_s 0.5") as caught:
         env.reset(seed=SEEDS)
         for _ in range(5):
             env.step(np.array([0, 1, 1, 0]))
@@ -265,3 +265,52 @@ def test_runners_die_with_a_killed_parent(state: str, tmp_path: Path) -> None:
         parent.wait()
         parent.stdout.close()  # type: ignore[union-attr]
     assert all(ended(pid) for pid in pids)
+
+
+def test_an_interrupted_step_leaves_a_vector_that_only_closes() -> None:
+    """Ctrl-C in the middle of a step: some runners may have answered, so going on would mix up two steps."""
+    env = make_vec("synthetic:sleep?ms=300", 2, num_env_runners=2)
+    env.reset(seed=0)
+    env.send(np.zeros(2, dtype=np.int64))
+    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            env.recv()
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    with pytest.raises(RequestError, match=r"failed .*KeyboardInterrupt"):
+        env.recv()
+    env.close()
+    assert all(ended(pid) for pid in env.runner_pids())
+
+
+def test_infos_that_cannot_travel_are_told() -> None:
+    def build() -> gymnasium.Env[Any, Any]:
+        import threading
+
+        import gymnasium
+        import numpy as np
+
+        class Locked(gymnasium.Env[Any, Any]):
+            def __init__(self) -> None:
+                self.observation_space = gymnasium.spaces.Box(0, 1, (1,), np.float32)
+                self.action_space = gymnasium.spaces.Discrete(2)
+
+            def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+                return np.zeros(1, np.float32), {}
+
+            def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+                return np.zeros(1, np.float32), 0.0, False, False, {"lock": threading.Lock()}
+
+        return Locked()
+
+    env = make_vec(build, 2, num_env_runners=1)
+    env.reset(seed=0)
+    with pytest.raises(EnvContractError, match=r"cannot pickle .* infos='none'"):
+        env.step(np.zeros(2, dtype=np.int64))
+    env.close()
+    quiet = make_vec(build, 2, num_env_runners=1, infos="none")
+    quiet.reset(seed=0)
+    quiet.step(np.zeros(2, dtype=np.int64))
+    quiet.close()

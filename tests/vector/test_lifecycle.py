@@ -17,7 +17,7 @@ import pytest
 
 import paceline
 from paceline import make_vec
-from paceline.vector.make import spread_cores, usable_cores
+from paceline.vector.placement import usable_cores
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -87,7 +87,7 @@ def test_runners_are_clean_processes(by_value: None) -> None:
 @LINUX
 def test_everything_is_released() -> None:
     def state() -> tuple[set[str], int]:
-        return set(os.listdir("/dev/shm")), len(os.listdir("/proc/self/fd"))
+        return {path.name for path in Path("/dev/shm").iterdir()}, len(list(Path("/proc/self/fd").iterdir()))
 
     gc.collect()
     before = state()
@@ -176,13 +176,3 @@ def test_a_program_that_ends_without_close_is_quiet(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert all(ended(int(pid)) for pid in done.stdout.split())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["script.py"], "no MUJOCO_LOG.TXT either"
-
-
-def test_cores_are_divided_without_overlap() -> None:
-    cores = usable_cores()
-    for runners in range(1, len(cores) + 1):
-        shares = spread_cores(runners)
-        assert sorted(core for share in shares for core in share) == cores
-        assert all(shares)
-    assert spread_cores(len(cores) + 1) == [[]] * (len(cores) + 1)
-    assert all(len(share) == 1 for share in spread_cores(3 * len(cores), one_each=True))

@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from paceline.errors import PacelineError, RequestError
+from paceline.errors import RequestError
 from paceline.vector.arrays import VecArrays
 from paceline.vector.base import ObsTree, StepBatch, VecEnv
 from paceline.vector.group import Info, InfoLevel, InfoRecord
@@ -41,7 +41,7 @@ class BatchedVecEnv(VecEnv):
         self.copy = copy
         self._pending = False
         self._was_reset = False
-        self._failure: PacelineError | None = None
+        self._failure: BaseException | None = None
 
     def _adopt(
         self,
@@ -118,7 +118,7 @@ class BatchedVecEnv(VecEnv):
         )
         try:
             records = self._reset_envs(seeds, options, mask)
-        except PacelineError as error:
+        except BaseException as error:
             self._fail(error)
             raise
         self._was_reset = True
@@ -187,7 +187,7 @@ class BatchedVecEnv(VecEnv):
             self._check_usable(pending=True, call="recv")
         try:
             records = self._finish_step()
-        except PacelineError as error:
+        except BaseException as error:
             self._fail(error)
             raise
         self._pending = False
@@ -237,14 +237,16 @@ class BatchedVecEnv(VecEnv):
             raise RequestError(f"expected an open vector environment, got {call} after close; make a new one")
         if self._failure is not None:
             raise RequestError(
-                f"expected a working vector environment, got {call} after it failed ({self._failure}); make a new one"
+                f"expected a working vector environment, got {call} after it failed "
+                f"({str(self._failure) or type(self._failure).__name__}); make a new one"
             )
         if self._pending and not pending:
             raise RequestError(f"expected recv after send, got {call}; call recv() first")
         if pending and not self._pending:
             raise RequestError("expected send before recv, got recv; call send(actions) first")
 
-    def _fail(self, error: PacelineError) -> None:
+    def _fail(self, error: BaseException) -> None:
+        """Give up: an environment broke, or an interrupt in the middle of a step left some runners a step behind."""
         self._failure = error
         self._pending = False
         self._release()

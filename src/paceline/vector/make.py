@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from paceline.machine import Cgroup, Paths
 from paceline.spec import Backend, EnvSpec, Plan
 from paceline.vector.base import VecEnv
 from paceline.vector.group import InfoLevel
+from paceline.vector.placement import spread_cores, usable_cores
 from paceline.vector.serial import SerialVecEnv
 from paceline.vector.shm import ShmVecEnv
 
@@ -50,8 +50,9 @@ def make_vec(
         copy: whether ``reset`` and ``step`` return copies rather than views.
         step_timeout_s: longest time for a step or reset of all environments (needs runner processes).
         runner_threads: threads of the math libraries in each runner.
-        runner_cores: cores of each runner, R lists (an empty one: any core); default: see :func:`spread_cores`. Only
-            cores that this process may run on itself are shared out, so make the vector before pinning the learner.
+        runner_cores: cores of each runner for good, R lists (an empty one: any core); default: see
+            :mod:`paceline.vector.placement`. Only cores that this process may run on itself are shared out, so make
+            the vector before pinning the learner.
         env_kwargs: keyword arguments of the environment.
 
     Raises:
@@ -98,36 +99,8 @@ def make_vec(
         copy=copy,
         step_timeout_s=step_timeout_s,
         runner_threads=runner_threads,
-        runner_cores=runner_cores or spread_cores(num_runners),
+        runner_cores=runner_cores,
     )
-
-
-def usable_cores() -> list[int]:
-    """Return the cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
-def spread_cores(num_env_runners: int, *, one_each: bool = False) -> list[list[int]]:
-    """Divide the usable cores among the runners so that no two share one.
-
-    Left alone, Linux tends to keep two runners that one parent wakes on one core, taking turns while another core
-    idles: they sleep too often to be moved. Disjoint sets of cores rule that out and leave every other freedom.
-
-    Args:
-        num_env_runners: R.
-        one_each: pin each runner to a single core, shared in turn if there are more runners than cores.
-
-    Returns:
-        The cores of each runner; empty lists (any core) where runners outnumber cores.
-    """
-    cores = usable_cores()
-    if one_each:
-        return [[cores[slot % len(cores)]] for slot in range(num_env_runners)]
-    if num_env_runners > len(cores):
-        return [[] for _ in range(num_env_runners)]
-    return [cores[slot::num_env_runners] for slot in range(num_env_runners)]
 
 
 def _useful_runners(num_envs: int) -> int:

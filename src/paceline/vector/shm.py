@@ -26,6 +26,7 @@ from paceline.vector.batched import BatchedVecEnv, Mask
 from paceline.vector.group import InfoLevel, InfoRecord, plain_action
 from paceline.vector.launch import DoneWaiter, RunnerProcess, end_all
 from paceline.vector.memory import create_block, grow_block
+from paceline.vector.placement import CorePlacement, spread_cores, usable_cores
 from paceline.vector.protocol import Built, CallRequest, MapMemory, ResetRequest, SetAttrRequest, Setup
 from paceline.vector.serial import spread_values
 from paceline.vector.spaces import take_row
@@ -50,7 +51,8 @@ class ShmVecEnv(BatchedVecEnv):
         copy: whether ``reset`` and ``step`` return copies rather than views.
         step_timeout_s: longest time for a step or reset of all environments; None waits for ever.
         runner_threads: threads of the math libraries in each runner.
-        runner_cores: cores of each runner; None lets the system choose.
+        runner_cores: cores of each runner, for good (an empty list: any core); None: disjoint sets while the machine is
+            quiet, see :mod:`paceline.vector.placement`.
 
     Raises:
         UnsupportedSpaceError: a space has no fixed-size array form.
@@ -79,7 +81,7 @@ class ShmVecEnv(BatchedVecEnv):
         # Ends the runners when this object is forgotten, or at the end of the program, without close().
         self._finalizer = weakref.finalize(self, _end_runners, self._runners, os.getpid())
         try:
-            cores = runner_cores or [()] * num_env_runners
+            cores = runner_cores or spread_cores(num_env_runners)
             for slot, envs in enumerate(partition(num_envs, num_env_runners)):
                 self._runners.append(
                     RunnerProcess(slot, envs, memory_fd=memory_fd, threads=runner_threads, cores=cores[slot])
@@ -93,6 +95,9 @@ class ShmVecEnv(BatchedVecEnv):
         self._waiter = DoneWaiter(self._runners)
         self._wake_fds = [runner.wake_fd for runner in self._runners]
         self._slots = range(num_env_runners)
+        self._placement: CorePlacement | None = None
+        if runner_cores is None and all(cores) and num_env_runners > 1 and hasattr(os, "sched_setaffinity"):
+            self._placement = CorePlacement(self.runner_pids(), cores, usable_cores())
 
     def _set_up(self, factory: EnvFactory, memory_fd: int) -> None:
         """Have every runner build its environments at the same time, then agree on the memory."""
@@ -182,6 +187,9 @@ class ShmVecEnv(BatchedVecEnv):
                 failure = failure or error  # of several broken environments, the first is told
         if failure is not None:
             raise failure
+        placement = self._placement
+        if placement is not None and monotonic() >= placement.next_check_s:
+            placement.check()
         return records
 
     def _reset_envs(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -142,6 +142,27 @@ def estimate_median(*runs: Samples, seed: int = 0) -> Estimate:
         return Estimate(value, None, _too_few(pooled.size), int(pooled.size))
     medians = _bootstrap_medians(groups, np.random.default_rng(seed))
     return _from_resamples(value, medians, int(pooled.size))
+
+
+def estimate_mean(values: Samples, *, seed: int = 0) -> Estimate:
+    """Return the mean with a bootstrap interval.
+
+    Args:
+        values: independent samples (returns of episodes, one figure per seed).
+        seed: seed of the resampling.
+
+    Raises:
+        RequestError: no values, or one is not finite.
+    """
+    array = _checked(values)
+    value = float(array.mean())
+    if array.size < MIN_SAMPLES:
+        return Estimate(value, None, _too_few(array.size), int(array.size))
+    picks = np.random.default_rng(seed).integers(0, array.size, (RESAMPLES, array.size))
+    estimate = _from_resamples(value, array[picks].mean(axis=1), int(array.size))
+    assert estimate.interval is not None
+    interval = replace(estimate.interval, confidence=CONFIDENCE, method="expanded percentile bootstrap of the mean")
+    return Estimate(value, interval, "", int(array.size))
 
 
 def estimate_ratio(numerator: Sequence[Samples], denominator: Sequence[Samples], *, seed: int = 0) -> Estimate:

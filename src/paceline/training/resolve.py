@@ -8,9 +8,9 @@ import gymnasium
 
 from paceline.agents.encoding import image_spaces
 from paceline.agents.presets import resolve_algo
-from paceline.envs import make_env
-from paceline.machine import detect_machine
-from paceline.spec import RunSpec
+from paceline.envs import family_of, make_env
+from paceline.machine import Machine, detect_machine
+from paceline.spec import Plan, RunSpec
 from paceline.training.runtime import choose_learner_threads
 
 
@@ -41,3 +41,15 @@ def resolve_spec(spec: RunSpec) -> RunSpec:
         return resolve_for_spaces(spec, env.observation_space, env.action_space)
     finally:
         env.close()
+
+
+def default_plan(env_id: str, machine: Machine) -> Plan:
+    """Return a plan for a run that names none: a sound guess, where a sweep would know.
+
+    Physics is worth a process per core (a power of two of them, so that usual batches divide); a step of a classic
+    control or toy environment costs less than waking a process.
+    """
+    num_env_runners = 0
+    if family_of(env_id) == "mujoco" and machine.whole_cores >= 2:
+        num_env_runners = min(16, 1 << (machine.whole_cores.bit_length() - 1))
+    return Plan(num_env_runners=num_env_runners, num_envs_per_env_runner=8)

@@ -37,7 +37,7 @@ def test_every_report_keeps_to_its_width_and_to_printable_characters(name: str, 
 
 def test_every_plan_is_listed_once_fastest_first_and_marked(sweep: ReportInput) -> None:
     listed = section(render_text(sweep), "Plans, fastest first")
-    rows = [re.match(r"  ([*>b]*) +(\d+x\d+) ", line) for line in listed.splitlines()]
+    rows = [re.match(r"  ([*>b~]*) +(\d+x\d+) ", line) for line in listed.splitlines()]
     names = [row.group(2) for row in rows if row]
     workload = sweep.findings.workloads[0]
     assert sorted(names) == sorted(row.label for row in workload.table.rows)
@@ -90,6 +90,16 @@ def test_failed_trials_are_told_with_outcome_and_message(sweep: ReportInput) -> 
     failed = section(render_text(sweep), "Failed trials (2 of 12)")
     assert "8x1: oom: the process tree held 12.5 GiB" in failed
     assert "4x16: timeout: did not finish within 900 s" in failed
+
+
+def test_unsteady_trials_are_not_called_failed(make_sweep: Callable[..., Results]) -> None:
+    results = make_sweep((1, 2), (1,), failures={(2, 1): ("unsteady", "time per iteration varies by 20%")})
+    text = render_text(ReportInput(results, analyse(results)))
+    assert "Failed trials" not in text
+    assert "varies by 20%" in section(text, "Unsteady trials, which finished and count (1 of 2)")
+    (line,) = [line for line in section(text, "Plans, fastest first").splitlines() if " 2x1 " in line]
+    assert "~" in line.split()[0]
+    assert "Its run was unsteady: measure again" in " ".join(section(text, "Which plan to take").split())
 
 
 def test_the_printed_plan_is_one_that_paceline_reads(sweep: ReportInput) -> None:

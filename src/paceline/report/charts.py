@@ -91,15 +91,17 @@ def scaling_chart(workload: WorkloadFindings) -> Chart | None:
             Line(
                 [(p.num_envs, p.speedup) for p in points],
                 label=label,
-                style=("line model chosen" if is_chosen else "line model"),
+                style=f"line model {curve.model}" + (" chosen" if is_chosen else ""),
                 color=styles[int(runners)].color if runners is not None and int(runners) in styles else "",
             )
         )
     ideal = [(n, s) for n, s in workload.models.ideal if s > 0]
-    top = max([*speedups, *(y for line in lines for _, y in line.points)])
+    highs = [row.speedup.interval.high for row in rows if row.speedup and row.speedup.interval]
+    top = max([*speedups, *highs, *(y for line in lines for _, y in line.points)])
     ideal_shown = [(n, s) for n, s in ideal if s <= top * 4]
     lines.append(Line(ideal_shown, label="ideal", style="line ideal"))
-    bottom = min([*speedups, *(s for _, s in ideal_shown)])
+    lows = [row.speedup.interval.low for row in rows if row.speedup and row.speedup.interval]
+    bottom = min([*speedups, *(low for low in lows if low > 0), *(s for _, s in ideal_shown)])
     marks = [
         Mark(
             row.num_envs,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from paceline._version import __version__
-from paceline.analysis.findings import WorkloadFindings
+from paceline.analysis.findings import RunFinding, WorkloadFindings
 from paceline.analysis.recommend import Advice, Recommendation
 from paceline.analysis.table import ScalingRow
 from paceline.report import charts, formats, palette, view
@@ -59,11 +61,8 @@ def build_page(source: ReportInput) -> Page:
         loud_notices=tuple(loud),
         notices=tuple(notice for notice in notices if notice not in loud),
         workloads=tuple(_workload(source, workload) for workload in findings.workloads),
-        failures=tuple(
-            Failure(formats.one_line(run.name, 120), run.outcome, run.message or "no message was recorded")
-            for run in findings.runs
-            if run.outcome != "ok"
-        ),
+        failures=_failures(view.failed_runs(findings)),
+        unsteady=_failures(view.unsteady_runs(findings)),
         hardware=findings.hardware,
         method=findings.method,
         machine=tuple((name, value) for name, value in machine if value),
@@ -93,9 +92,17 @@ def _facts(source: ReportInput) -> tuple[Fact, ...]:
         facts.append(Fact("what holds it back", row.bottleneck.verdict, held))
     if source.single_run is not None:
         return (*facts, *_run_facts(source))
-    done = findings.outcome_counts.get("ok", 0)
+    done = sum(findings.outcome_counts.get(outcome, 0) for outcome in view.FINISHED)
     total = max(source.results.experiment_info.total_experiments, len(findings.runs))
-    return (*facts, Fact("trials finished", f"{done} of {total}", "" if done == total else "see below for the rest"))
+    unsteady = findings.outcome_counts.get("unsteady", 0)
+    note = f"{unsteady} of them unsteady" if unsteady else "" if done == total else "see below for the rest"
+    return (*facts, Fact("trials finished", f"{done} of {total}", note))
+
+
+def _failures(runs: Sequence[RunFinding]) -> tuple[Failure, ...]:
+    return tuple(
+        Failure(formats.one_line(run.name, 120), run.outcome, run.message or "no message was recorded") for run in runs
+    )
 
 
 def _run_facts(source: ReportInput) -> list[Fact]:
@@ -129,6 +136,7 @@ def _workload(source: ReportInput, workload: WorkloadFindings) -> WorkloadPart:
         bars=bars,
         any_whisker=any(bar.whisker for bar in bars),
         name_width=min(max((len(bar.label) for bar in bars), default=4), 26) + 1,
+        value_width=max((len(bar.sps) + len(bar.time) for bar in bars), default=9),
         hidden=_hidden(len(rows) - len(shown)),
         variant_names=view.variant_names(rows),
         scaling=scaling,
@@ -177,6 +185,7 @@ def _card(source: ReportInput, advice: Advice, items: list[Recommendation], best
         Kind(item.scenario.name, palette.scenario_style(item.scenario.name).color, _glyph(item)) for item in items
     )
     notes = list(dict.fromkeys(note for item in items for note in item.guard_notes))
+    notes += view.row_cautions(row) if row else ()
     return Card(
         kinds=(*kinds, *([_RECOMMENDED] if recommended else [])),
         label=view.short_label(row).split()[0] if row else "",
@@ -209,7 +218,7 @@ def _card_of_row(source: ReportInput, advice: Advice, row: ScalingRow) -> Card:
         recommended=True,
         figures=_figures(row, advice),
         reasons=(reason,) if reason else (),
-        notes=(),
+        notes=view.row_cautions(row),
         yaml=view.plan_yaml(row, source) if row.plan else "",
     )
 

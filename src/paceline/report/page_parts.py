@@ -238,6 +238,7 @@ class WorkloadPart:
     bars: tuple[SpeedBar, ...]
     any_whisker: bool
     name_width: int
+    value_width: int
     hidden: str
     variant_names: str
     scaling: Chart | None
@@ -253,7 +254,7 @@ class WorkloadPart:
 
 @dataclass(frozen=True)
 class Failure:
-    """A trial that did not finish."""
+    """A trial that did not finish, or finished unsteadily."""
 
     name: str
     outcome: str
@@ -275,6 +276,7 @@ class Page:
     notices: tuple[Notice, ...]
     workloads: tuple[WorkloadPart, ...]
     failures: tuple[Failure, ...]
+    unsteady: tuple[Failure, ...]
     hardware: tuple[str, ...]
     method: tuple[str, ...]
     machine: tuple[tuple[str, str], ...]

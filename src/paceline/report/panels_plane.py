@@ -45,6 +45,10 @@ def scaling_panel(axes: Axes, workload: WorkloadFindings) -> None:
                 label=name,
                 zorder=4,
             )
+    for row in rows:
+        if row.speedup and row.speedup.interval:
+            low, high = row.speedup.interval.low, row.speedup.interval.high
+            axes.vlines(row.num_envs, low, high, color="#14181F", linewidth=1.3, alpha=0.7, zorder=3)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
     _plain_ticks(axes, [row.num_envs for row in rows], speedups)

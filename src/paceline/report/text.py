@@ -15,6 +15,7 @@ from paceline.report.view import ReportInput
 
 LABEL_WIDTH = 26
 MOST_FAILURES = 40
+MARKS = (("fastest", "*"), ("recommended", ">"), ("baseline", "b"), ("unsteady", "~"))
 
 
 def render_text(source: ReportInput) -> str:
@@ -73,12 +74,13 @@ def _plan_section(workload: WorkloadFindings) -> list[str]:
     ]
     lines = heading(f"Plans, fastest first ({formats.plural(len(rows), 'plan')})")
     lines += table(columns, [_plan_cells(row, roles[row.label]) for row in rows])
-    lines += ["", "  * fastest   > recommended   b baseline   plan: env runners x envs per runner (0: in the learner)"]
+    lines += ["", "  " + "   ".join(f"{sign} {role}" for role, sign in MARKS)]
+    lines += ["  plan: env runners x envs per runner (0 runners: in the learner's process)"]
     return lines + (paragraph(sentence) if (sentence := view.baseline_sentence(workload.table)) else [])
 
 
 def _plan_cells(row: ScalingRow, roles: Sequence[str]) -> list[str]:
-    mark = "".join(sign for role, sign in (("fastest", "*"), ("recommended", ">"), ("baseline", "b")) if role in roles)
+    mark = "".join(sign for role, sign in MARKS if role in roles)
     if not row.sps:
         return [mark, row.label, str(row.num_envs), *[formats.MISSING] * 6, row.outcome]
     return [
@@ -112,7 +114,7 @@ def _scenario_section(advice: Advice) -> list[str]:
         lines += paragraph(f"{recommendation.scenario.name}: {choice}{state}", indent=2)
         lines += paragraph(f"wanted: {recommendation.scenario.wish}", indent=6)
         lines += paragraph(recommendation.reason, indent=6)
-        for note in recommendation.guard_notes:
+        for note in (*recommendation.guard_notes, *(view.row_cautions(row) if row else ())):
             lines += paragraph(note, indent=6, bullet="! ")
     lines += ["", *paragraph(advice.efficiency_note)]
     if advice.top:
@@ -268,15 +270,20 @@ def _resource_section(workload: WorkloadFindings, gpu: str) -> list[str]:
 
 
 def _failure_section(source: ReportInput) -> list[str]:
-    failed = [run for run in source.findings.runs if run.outcome != "ok"]
-    if not failed:
-        return []
-    lines = heading(f"Failed trials ({len(failed)} of {len(source.findings.runs)})")
-    for run in failed[:MOST_FAILURES]:
-        why = formats.one_line(run.message, 600) or "no message was recorded"
-        lines += paragraph(f"{formats.one_line(run.name, 80)}: {run.outcome}: {why}", bullet="- ")
-    if len(failed) > MOST_FAILURES:
-        lines += paragraph(f"and {len(failed) - MOST_FAILURES} more; results.json has them all")
+    lines: list[str] = []
+    named = (
+        ("Failed trials", view.failed_runs(source.findings)),
+        ("Unsteady trials, which finished and count", view.unsteady_runs(source.findings)),
+    )
+    for title, runs in named:
+        if not runs:
+            continue
+        lines += heading(f"{title} ({len(runs)} of {len(source.findings.runs)})")
+        for run in runs[:MOST_FAILURES]:
+            why = formats.one_line(run.message, 600) or "no message was recorded"
+            lines += paragraph(f"{formats.one_line(run.name, 80)}: {run.outcome}: {why}", bullet="- ")
+        if len(runs) > MOST_FAILURES:
+            lines += paragraph(f"and {len(runs) - MOST_FAILURES} more; results.json has them all")
     return lines
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from paceline.analysis.bottleneck import PhaseShare
-from paceline.analysis.findings import Findings, WorkloadFindings
+from paceline.analysis.findings import Findings, RunFinding, WorkloadFindings
 from paceline.analysis.scaling import Rating
 from paceline.analysis.table import Notice, ScalingRow, ScalingTable
 from paceline.measure.ledger import PHASES, UNATTRIBUTED
@@ -97,7 +97,7 @@ def fastest_row(rows: Iterable[ScalingRow]) -> ScalingRow | None:
 
 
 def roles(workload: WorkloadFindings) -> dict[str, tuple[str, ...]]:
-    """Return label -> what the row is: ``recommended``, ``fastest``, ``balanced``, ``frugal``, ``baseline``."""
+    """Return label -> what the row is: ``recommended``, ``fastest``, a scenario, ``baseline``, ``unsteady``."""
     found: dict[str, list[str]] = {row.label: [] for row in workload.table.rows}
     advice = workload.advice
     if advice and advice.recommended:
@@ -111,6 +111,9 @@ def roles(workload: WorkloadFindings) -> dict[str, tuple[str, ...]]:
             found[recommendation.row.label].append(name)
     if workload.table.baseline and len(workload.table.rows) > 1:
         found[workload.table.baseline.label].append("baseline")
+    for row in workload.table.rows:
+        if row.outcome_counts.get("unsteady"):
+            found[row.label].append("unsteady")
     return {label: tuple(names) for label, names in found.items()}
 
 
@@ -119,7 +122,8 @@ def plan_yaml(row: ScalingRow, source: ReportInput) -> str:
     info = source.results.experiment_info
     speed = f"{formats.integer(row.sps.value)} steps/s" if row.sps else "no figures"
     measured_on = f"{info.env_id or source.findings.env_id}, {info.algo or source.findings.algo}"
-    lines = [f"# {row.label}: {speed}", f"# {measured_on}, batch size {row.steps_per_iteration or info.batch_size}"]
+    lines = [f"# {row.label}: {speed}", f"# {measured_on}"]
+    lines += [f"# batch size {row.steps_per_iteration or info.batch_size}"]
     lines += [f"# machine {info.machine_fingerprint or 'unknown'}", f"# {formats.when(info.timestamp)}"]
     comments = "\n".join(formats.one_line(line) for line in lines)
     text: str = yaml.safe_dump({"plan": dict(row.plan)}, sort_keys=False, allow_unicode=True)
@@ -210,6 +214,31 @@ def baseline_sentence(table: ScalingTable) -> str:
     if table.baseline is None:
         return ""
     return f"Speedups are over {table.baseline.label}: {table.baseline_rule.rstrip('.')}."
+
+
+FINISHED = ("ok", "unsteady")
+"""Outcomes that leave figures to compare; an unsteady trial finished, but its iterations vary."""
+
+
+def failed_runs(findings: Findings) -> list[RunFinding]:
+    """Return the runs that did not finish."""
+    return [run for run in findings.runs if run.outcome not in FINISHED]
+
+
+def unsteady_runs(findings: Findings) -> list[RunFinding]:
+    """Return the runs that finished but varied too much for their figures to be trusted."""
+    return [run for run in findings.runs if run.outcome == "unsteady"]
+
+
+def row_cautions(row: ScalingRow) -> tuple[str, ...]:
+    """Return what to know about a row's figures before relying on them."""
+    unsteady = row.outcome_counts.get("unsteady", 0)
+    if not unsteady:
+        return ()
+    of_all = f"{unsteady} of {row.num_repeats} repeats were" if row.num_repeats > 1 else "its run was"
+    return (
+        f"{of_all[0].upper()}{of_all[1:]} unsteady: measure again on a quiet machine before you rely on this plan.",
+    )
 
 
 def machine_facts(machine: Mapping[str, Any], gpu: str) -> list[tuple[str, str]]:

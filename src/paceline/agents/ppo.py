@@ -131,7 +131,7 @@ class PPO:
             gradient, metrics = jax.grad(self.loss, has_aux=True)(trainable, minibatch)
             direction, optimiser = self._optimiser.update(gradient, optimiser)
             trainable = jax.tree.map(lambda p, d: p - learning_rate * d, trainable, direction)
-            metrics["grad_norm"] = optax.global_norm(gradient)
+            metrics["grad_norm"] = jnp.sqrt(sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(gradient)))
             return (trainable, optimiser), metrics
 
         def epoch(carry: Any, epoch_rows: jax.Array) -> tuple[Any, dict[str, jax.Array]]:

@@ -97,16 +97,17 @@ def speed_panel(axes: Axes, workload: WorkloadFindings, rows: Sequence[ScalingRo
             error_kw={"ecolor": "#14181F", "capsize": 4, "elinewidth": 1.5},
         )
         time_s = formats.seconds(row.time_per_iter_s.value if row.time_per_iter_s else None)
+        unsteady = ", unsteady" if row.outcome_counts.get("unsteady") else ""
         end = row.sps.interval.high if row.sps.interval else row.sps.value
         axes.text(
             end + longest * 0.015,
             place,
-            f"{formats.compact(row.sps.value)} · {time_s}",
+            f"{formats.compact(row.sps.value)} · {time_s}{unsteady}",
             va="center",
             fontsize=13,
             fontweight="bold" if on else "normal",
         )
-    axes.set_xlim(0, longest * 1.34)
+    axes.set_xlim(0, longest * (1.62 if any(row.outcome_counts.get("unsteady") for row in rows) else 1.34))
     axes.xaxis.set_visible(False)
     axes.spines["bottom"].set_visible(False)
     behind = view.variant_names(rows)

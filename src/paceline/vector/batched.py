@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from paceline.errors import RequestError
 from paceline.vector.arrays import VecArrays
 from paceline.vector.base import ObsTree, StepBatch, VecEnv
-from paceline.vector.group import Info, InfoLevel, InfoRecord
+from paceline.vector.group import InfoLevel
+from paceline.vector.infos import Info, InfoColumns, InfoRecord, join, pack
 from paceline.vector.seeding import resolve_seeds
 from paceline.vector.spaces import copy_tree, take_row
 
@@ -76,7 +77,7 @@ class BatchedVecEnv(VecEnv):
         """Start stepping with the actions that lie in the arrays."""
 
     @abstractmethod
-    def _finish_step(self) -> list[InfoRecord]:
+    def _finish_step(self) -> list[InfoRecord] | list[InfoColumns]:
         """Wait until every environment has stepped and return the infos."""
 
     @abstractmethod
@@ -200,15 +201,25 @@ class BatchedVecEnv(VecEnv):
         """Return the cumulative time of each runner's loops over its environments, int64 ``[max(R, 1)]``."""
         return self._arrays.busy_ns.copy()
 
-    def _ended_rows(self) -> Iterable[int]:
+    def _ended_rows(self) -> Sequence[int]:
         if not self._names_finals:
             return ()
         rows: list[int] = np.flatnonzero(self._arrays.terminated | self._arrays.truncated).tolist()
         return rows
 
-    def _gather(self, records: list[InfoRecord], ended: Iterable[int]) -> dict[str, Any]:
+    def _gather(self, found: list[InfoRecord] | list[InfoColumns], ended: Sequence[int]) -> Info:
         """Return Gymnasium's vector infos; ended rows are named in ``SAME_STEP`` mode even if their infos are empty."""
-        by_index = {record.env_index: record for record in records}
+        if found and not ended:
+            parts = [item for item in found if isinstance(item, InfoColumns)]
+            if not parts and (packed := pack([item for item in found if isinstance(item, InfoRecord)], self.num_envs)):
+                parts = [packed]
+            joined = join(parts, self.num_envs) if parts else None
+            if joined is not None:
+                return joined
+        by_index = {}
+        for item in found:
+            for record in item.records() if isinstance(item, InfoColumns) else (item,):
+                by_index[record.env_index] = record
         for index in ended:
             if index not in by_index:
                 by_index[index] = InfoRecord(index, {}, {})

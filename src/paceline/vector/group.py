@@ -8,7 +8,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Sequence
 from time import perf_counter_ns
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -16,22 +16,14 @@ from gymnasium.vector import AutoresetMode
 
 from paceline.errors import EnvContractError, EnvError, EnvRaisedError, RequestError
 from paceline.vector.arrays import IDLE, VecArrays
+from paceline.vector.infos import Info, InfoRecord
 from paceline.vector.spaces import ContractBreach, copy_tree, map_tree, row_writer, split_rows
 
 Env = gymnasium.Env[Any, Any]
-Info = dict[str, Any]
 InfoLevel = Literal["all", "final", "none"]
 """Which infos a vector environment collects: all, those of an episode's last step, or none."""
 
 _LONGEST_ACTION = 12
-
-
-class InfoRecord(NamedTuple):
-    """Infos of one environment in one step: ``final`` is set where an episode ended in ``SAME_STEP`` mode."""
-
-    env_index: int
-    final: Info | None
-    info: Info
 
 
 class EnvGroup:

@@ -105,12 +105,13 @@ def _build_group(channel: Connection, memory_fd: int) -> EnvGroup:
 def _serve(group: EnvGroup, channel: Connection, wake_fd: int, done_fd: int) -> None:
     """Wait for a signal, do what it says, answer; until told to close, or the parent is gone."""
     from paceline.errors import PacelineError
+    from paceline.vector.infos import pack
     from paceline.vector.protocol import Failure
     from paceline.vector.wakeup import CLOSE, DONE, DONE_WITH_MESSAGE, REQUEST, SIGNAL_SIZE, STEP, has
 
     gc.collect()
     gc.freeze()  # what was built so far stays; the collector need not look at it again
-    read, write, step = os.read, os.write, group.step
+    read, write, step, count = os.read, os.write, group.step, len(group.envs)
     while True:
         woken = read(wake_fd, SIGNAL_SIZE)
         if woken == STEP:
@@ -121,8 +122,9 @@ def _serve(group: EnvGroup, channel: Connection, wake_fd: int, done_fd: int) -> 
                 _answer(channel, Failure.of(error))
                 continue
             if records:
+                message = pack(records, count) or records
                 write(done_fd, DONE_WITH_MESSAGE)  # before the message: it may be larger than the socket's buffer
-                _answer(channel, records)
+                _answer(channel, message)
             else:
                 write(done_fd, DONE)
         elif not woken or has(woken, CLOSE):

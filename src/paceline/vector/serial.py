@@ -13,7 +13,8 @@ from paceline.envs import EnvFactory
 from paceline.errors import EnvContractError, PacelineError, RequestError
 from paceline.vector.arrays import Layout
 from paceline.vector.batched import BatchedVecEnv, Mask
-from paceline.vector.group import EnvGroup, InfoLevel, InfoRecord
+from paceline.vector.group import EnvGroup, InfoLevel
+from paceline.vector.infos import InfoRecord
 from paceline.vector.spaces import check_supported
 
 

@@ -23,7 +23,8 @@ from paceline.envs import EnvFactory
 from paceline.errors import EnvContractError, EnvTimeoutError, PacelineError, RunnerDiedError
 from paceline.vector.arrays import IDLE, Layout
 from paceline.vector.batched import BatchedVecEnv, Mask
-from paceline.vector.group import InfoLevel, InfoRecord, plain_action
+from paceline.vector.group import InfoLevel, plain_action
+from paceline.vector.infos import InfoColumns, InfoRecord
 from paceline.vector.launch import DoneWaiter, RunnerProcess, end_all
 from paceline.vector.memory import create_block, grow_block
 from paceline.vector.placement import CorePlacement, spread_cores, usable_cores
@@ -172,15 +173,15 @@ class ShmVecEnv(BatchedVecEnv):
         for fd in self._wake_fds:
             write(fd, STEP)
 
-    def _finish_step(self) -> list[InfoRecord]:
+    def _finish_step(self) -> list[InfoRecord] | list[InfoColumns]:
         deadline = None if self._timeout_s is None else monotonic() + self._timeout_s
         wait = self._waiter.wait
-        records: list[InfoRecord] = []
+        messages: list[InfoColumns | list[InfoRecord]] = []
         failure: PacelineError | None = None
         for slot in self._slots:
             try:
                 if wait(slot, deadline) != DONE:
-                    records += self._runners[slot].receive(deadline)
+                    messages.append(self._runners[slot].receive(deadline))
             except (RunnerDiedError, EnvTimeoutError) as error:
                 raise self._located(error) from None
             except PacelineError as error:
@@ -190,7 +191,14 @@ class ShmVecEnv(BatchedVecEnv):
         placement = self._placement
         if placement is not None and monotonic() >= placement.next_check_s:
             placement.check()
-        return records
+        columns = [message for message in messages if isinstance(message, InfoColumns)]
+        if len(columns) == len(messages):
+            return columns
+        return [
+            record
+            for message in messages
+            for record in (message.records() if isinstance(message, InfoColumns) else message)
+        ]
 
     def _reset_envs(
         self, seeds: list[int | None], options: dict[str, Any] | None, mask: Mask | None

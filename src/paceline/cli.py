@@ -403,6 +403,8 @@ def _assignment(item: str, option: str) -> tuple[str, Any]:
 def _print_report(paths: Any) -> None:
     print(paths.text.read_text(encoding="utf-8"))
     print(f"report    {paths.text}\ndashboard {paths.picture}\npage      {paths.page}")
+    if paths.plan is not None:
+        print(f"plan      {paths.plan}   (paceline train ENV --plan {paths.plan})")
 
 
 def _command() -> str:

@@ -15,11 +15,12 @@ from paceline.measure.store import load_results
 from paceline.report.html import render_html
 from paceline.report.plots import draw_dashboard
 from paceline.report.text import render_text
-from paceline.report.view import ReportInput, verdict
+from paceline.report.view import ReportInput, plan_yaml, verdict
 
 TEXT_NAME = "report.txt"
 PICTURE_NAME = "dashboard.png"
 PAGE_NAME = "report.html"
+PLAN_NAME = "plan.yaml"
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,19 @@ class ReportPaths:
         text: ``report.txt``.
         picture: ``dashboard.png``.
         page: ``report.html``, None where it was not asked for.
+        plan: ``plan.yaml`` with the recommended plan of a sweep, None where there is none.
         verdict: the first line of the report.
     """
 
     text: Path
     picture: Path
     page: Path | None
+    plan: Path | None
     verdict: str
 
 
 def write_report(out_dir: Path, *, html: bool = True) -> ReportPaths:
-    """Analyse the results in ``out_dir`` and write ``report.txt``, ``dashboard.png`` and ``report.html`` there.
+    """Analyse the results in ``out_dir`` and write ``report.txt``, ``dashboard.png``, ``report.html`` and ``plan.yaml`` there.
 
     Nothing is measured or started; partial results are reported as such. Each file appears whole or not at all.
 
@@ -59,7 +62,18 @@ def write_report(out_dir: Path, *, html: bool = True) -> ReportPaths:
     _write_atomically(picture, lambda path: draw_dashboard(source, path))
     if html:
         _write_atomically(page, lambda path: _write_text(path, render_html(source)))
-    return ReportPaths(text, picture, page if html else None, verdict(source))
+    plan = _write_plan(out_dir / PLAN_NAME, source)
+    return ReportPaths(text, picture, page if html else None, plan, verdict(source))
+
+
+def _write_plan(path: Path, source: ReportInput) -> Path | None:
+    """Write the recommended plan of a sweep, for ``paceline train --plan``."""
+    workload = source.findings.primary
+    row = workload.advice.recommended if workload is not None and workload.advice is not None else None
+    if source.single_run is not None or row is None:
+        return None
+    _write_atomically(path, lambda temporary: _write_text(temporary, plan_yaml(row, source)))
+    return path
 
 
 def _write_text(path: Path, text: str) -> None:

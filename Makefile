@@ -1,0 +1,58 @@
+# Everything runs from a checkout with nothing but Python >= 3.11 and make.
+#
+#   make demo    sweep and train PPO on HalfCheetah-v5 on this machine, print the recommendation
+#   make test    run the tests
+#   make check   lint, types, layers
+#   make bench   compare with other libraries (installs them; takes about half an hour)
+
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
+BIN := $(VENV)/bin
+
+.PHONY: demo test check bench clean
+
+# The batch of the published experiment (16384 steps), so that the table can be put beside it.
+demo: $(VENV)/.installed
+	$(BIN)/paceline sweep HalfCheetah-v5 --num-env-runners 0,1,2 --num-envs-per-env-runner 1,4,16 --iterations 5 \
+		--batch-size 16384 --minibatch-size 512 --out $(OUT)/sweep
+	$(BIN)/paceline train HalfCheetah-v5 --plan $(OUT)/sweep/plan.yaml --minutes 1 --out $(OUT)/train
+	$(BIN)/paceline evaluate $(OUT)/train --episodes 10
+	@echo
+	@head -n 12 $(OUT)/sweep/report.txt
+	@echo "sweep report: $(OUT)/sweep/report.html    training report: $(OUT)/train/report.html"
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks.vector_shm
+	$(BIN)/python -m benchmarks.train_vs_sb3
+	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.learning
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-bench: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

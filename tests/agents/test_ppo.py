@@ -28,6 +28,7 @@ FIELDS: dict[str, Any] = {
     "minibatch_size": 4,
     "num_epochs": 2,
     "learning_rate": 1e-2,
+    "max_grad_norm": 0.2,  # low enough that gradients are clipped
     "ent_coef": 0.03,
     "normalize_observations": True,
     "normalize_rewards": True,

@@ -8,7 +8,6 @@ made, sent and joined instead, with the same result.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,8 +24,7 @@ class InfoRecord(NamedTuple):
     info: Info
 
 
-@dataclass(frozen=True, slots=True)
-class InfoColumns:
+class InfoColumns(NamedTuple):
     """Infos of consecutive environments that all have the same keys, with numbers of one type per key.
 
     Attributes:

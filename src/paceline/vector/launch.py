@@ -25,7 +25,7 @@ from typing import Any
 import paceline
 from paceline.errors import EnvTimeoutError, ResourceError, RunnerDiedError
 from paceline.machine import thread_environment
-from paceline.vector.protocol import Failure, receive_message, send_message
+from paceline.vector.protocol import SOCKET_BUFFER_BYTES, Failure, receive_message, send_message
 from paceline.vector.wakeup import REQUEST, SIGNAL_SIZE, SignalEnds
 
 _BOOTSTRAP = (
@@ -78,6 +78,7 @@ class RunnerProcess:
 
     def _start(self, memory_fd: int, threads: int, cores: Sequence[int]) -> None:
         ours, theirs = socket.socketpair()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
         self.channel = Connection(ours.detach())
         wake, done = SignalEnds.create(), SignalEnds.create()
         lifeline_read, lifeline_write = os.pipe()
@@ -128,7 +129,7 @@ class RunnerProcess:
         """Return the runner's next message.
 
         Args:
-            deadline: monotonic time in seconds after which to give up; None waits for ever.
+            deadline: monotonic time in seconds after which to give up; None waits for ever, and saves a system call.
 
         Raises:
             EnvTimeoutError: nothing came in time.
@@ -136,7 +137,7 @@ class RunnerProcess:
             PacelineError: the runner reports this error.
         """
         try:
-            if not self.channel.poll(None if deadline is None else max(0.0, deadline - monotonic())):
+            if deadline is not None and not self.channel.poll(max(0.0, deadline - monotonic())):
                 raise EnvTimeoutError(f"runner {self.slot} did not answer in time", env_index=None)
             message = receive_message(self.channel)
         except (EOFError, OSError):

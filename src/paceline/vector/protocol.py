@@ -114,18 +114,33 @@ class Failure:
         return error
 
 
+SOCKET_BUFFER_BYTES = 262_144
+"""Size asked for the control channel's send buffer."""
+SMALL_BYTES = 32_768
+"""A message up to this size fits the empty send buffer of any system, so that sending it never waits for a reader."""
+
+
+def pack_message(message: Any) -> bytes:
+    """Return ``message`` as bytes; what plain pickle refuses (closures, classes of ``__main__``) travels by value.
+
+    Raises:
+        Exception: ``message`` holds something that cannot be pickled at all.
+    """
+    try:
+        return pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception:
+        payload: bytes = cloudpickle.dumps(message)
+        return payload
+
+
 def send_message(channel: Connection, message: Any) -> None:
-    """Send ``message``; what plain pickle refuses (closures, classes of ``__main__``) travels by value.
+    """Send ``message``.
 
     Raises:
         OSError: the other side is gone.
         Exception: ``message`` holds something that cannot be pickled at all.
     """
-    try:
-        payload = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    except Exception:
-        payload = cloudpickle.dumps(message)
-    channel.send_bytes(payload)
+    channel.send_bytes(pack_message(message))
 
 
 def receive_message(channel: Connection) -> Any:

@@ -107,7 +107,7 @@ def _serve(group: EnvGroup, channel: Connection, wake_fd: int, done_fd: int) -> 
     from paceline.errors import PacelineError
     from paceline.vector.infos import pack
     from paceline.vector.protocol import Failure
-    from paceline.vector.wakeup import CLOSE, DONE, DONE_WITH_MESSAGE, REQUEST, SIGNAL_SIZE, STEP, has
+    from paceline.vector.wakeup import CLOSE, DONE, REQUEST, SIGNAL_SIZE, STEP, has
 
     gc.collect()
     gc.freeze()  # what was built so far stays; the collector need not look at it again
@@ -118,13 +118,10 @@ def _serve(group: EnvGroup, channel: Connection, wake_fd: int, done_fd: int) -> 
             try:
                 records = step()
             except PacelineError as error:
-                write(done_fd, DONE_WITH_MESSAGE)
-                _answer(channel, Failure.of(error))
+                _answer(channel, Failure.of(error), done_fd)
                 continue
             if records:
-                message = pack(records, count) or records
-                write(done_fd, DONE_WITH_MESSAGE)  # before the message: it may be larger than the socket's buffer
-                _answer(channel, message)
+                _answer(channel, pack(records, count) or records, done_fd)
             else:
                 write(done_fd, DONE)
         elif not woken or has(woken, CLOSE):
@@ -159,17 +156,27 @@ def _fulfil(group: EnvGroup, channel: Connection) -> Any:
         return Failure.of(EnvRaisedError(message, original_traceback=traceback.format_exc()))
 
 
-def _answer(channel: Connection, message: Any) -> None:
+def _answer(channel: Connection, message: Any, done_fd: int | None = None) -> None:
+    """Send ``message``; in a step, also signal that there is one.
+
+    A small message goes first, so that the parent wakes once and finds it. A large one goes after the signal: it may
+    not fit the socket's buffer, and the parent reads the socket only when told to.
+    """
     from paceline.errors import EnvContractError
-    from paceline.vector.protocol import Failure, send_message
+    from paceline.vector.protocol import SMALL_BYTES, Failure, pack_message
+    from paceline.vector.wakeup import DONE_WITH_MESSAGE
 
     try:
-        send_message(channel, message)
-    except OSError:
-        raise
+        payload = pack_message(message)
     except Exception as error:
         refusal = EnvContractError(
             f"expected infos and results that can be pickled, got {type(error).__name__}: {error}; return plain data, "
             f"or make the vector environment with infos='none'"
         )
-        send_message(channel, Failure.of(refusal))
+        payload = pack_message(Failure.of(refusal))
+    small = len(payload) <= SMALL_BYTES
+    if done_fd is not None and not small:
+        os.write(done_fd, DONE_WITH_MESSAGE)
+    channel.send_bytes(payload)
+    if done_fd is not None and small:
+        os.write(done_fd, DONE_WITH_MESSAGE)

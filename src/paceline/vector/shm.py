@@ -181,7 +181,7 @@ class ShmVecEnv(BatchedVecEnv):
         for slot in self._slots:
             try:
                 if wait(slot, deadline) != DONE:
-                    messages.append(self._runners[slot].receive(deadline))
+                    messages.append(self._runners[slot].receive())  # it is there, or on its way
             except (RunnerDiedError, EnvTimeoutError) as error:
                 raise self._located(error) from None
             except PacelineError as error:

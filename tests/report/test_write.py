@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from paceline.analysis.findings import analyse
 from paceline.errors import OutputError, ResultsError
 from paceline.measure.result import Results
+from paceline.measure.store import load_results
 from paceline.report import write
 from paceline.report.view import ReportInput, verdict
 from paceline.report.write import write_report
+from paceline.spec import Plan, build_spec, load_yaml
 
 
 @pytest.fixture
@@ -27,11 +30,14 @@ def quick_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write, "draw_dashboard", lambda source, path: path.write_bytes(b"picture" * 200))
 
 
-def test_all_three_forms_are_written_and_nothing_else(folder: Path) -> None:
+def test_all_forms_and_the_recommended_plan_are_written_and_nothing_else(folder: Path) -> None:
     paths = write_report(folder)
     assert sorted(path.name for path in folder.iterdir()) == [
-        "dashboard.png", "report.html", "report.txt", "results.json",
+        "dashboard.png", "plan.yaml", "report.html", "report.txt", "results.json",
     ]  # fmt: skip
+    assert paths.plan is not None
+    plan = build_spec(Plan, load_yaml(paths.plan)["plan"])
+    assert plan.label == analyse(load_results(folder)).primary.advice.recommended.label
     assert paths.page is not None
     assert paths.page.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert paths.picture.read_bytes().startswith(b"\x89PNG")

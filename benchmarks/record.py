@@ -1,0 +1,71 @@
+"""What all benchmarks share: interleaving, summary, and the file that a result is kept in."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import statistics
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from paceline import __version__
+from paceline.machine import detect_machine, installed_versions
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def interleave(
+    contenders: Mapping[str, Callable[[], float]], rounds: int, *, say: Callable[[str], None] = print
+) -> dict[str, list[float]]:
+    """Call every contender once per round, in turn (A B C, C B A, ..), and return their figures."""
+    samples: dict[str, list[float]] = {name: [] for name in contenders}
+    for index in range(rounds):
+        names = list(contenders)
+        for name in names if index % 2 == 0 else reversed(names):
+            figure = contenders[name]()
+            samples[name].append(figure)
+            say(f"round {index + 1}/{rounds}  {name:32} {figure:12,.1f}")
+    return samples
+
+
+def describe(samples: Sequence[float]) -> dict[str, Any]:
+    """Return median, extremes and the samples themselves."""
+    return {
+        "median": statistics.median(samples),
+        "min": min(samples),
+        "max": max(samples),
+        "samples": list(samples),
+    }
+
+
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
+    """Return the ratio round by round, summarised."""
+    return describe([a / b for a, b in zip(ours, theirs, strict=True)])
+
+
+def keep(name: str, figures: Mapping[str, Any], extra_versions: Sequence[str] = ()) -> Path:
+    """Write ``benchmarks/results/<name>.json`` with machine, versions, command and date; return its path."""
+    machine = detect_machine()
+    versions = {**installed_versions(), **installed_versions(extra_versions), "paceline": __version__}
+    record = {
+        "benchmark": name,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]]),
+        "machine": {
+            "cpu_model": machine.cpu_model,
+            "usable_cores": machine.usable_cores,
+            "memory_limit_bytes": machine.memory_limit_bytes,
+            "gpu": machine.gpu_note or [gpu.name for gpu in machine.gpus],
+            "os": machine.os,
+            "python": sys.version.split()[0],
+        },
+        "versions": versions,
+        **figures,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return path

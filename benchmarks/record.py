@@ -59,7 +59,7 @@ def keep(name: str, figures: Mapping[str, Any], extra_versions: Sequence[str] = 
             "usable_cores": machine.usable_cores,
             "memory_limit_bytes": machine.memory_limit_bytes,
             "gpu": machine.gpu_note or [gpu.name for gpu in machine.gpus],
-            "os": machine.os,
+            "os": machine.os_name,
             "python": sys.version.split()[0],
         },
         "versions": versions,

@@ -90,16 +90,17 @@ def run_train(arguments: argparse.Namespace) -> int:
     """Train an agent; leave results, report and checkpoints in a folder."""
     from rich.console import Console
 
+    from paceline.measure.store import default_out
     from paceline.report.write import write_report
     from paceline.spec import RunSpec, build_spec
     from paceline.training.progress import display_for
-    from paceline.training.run import default_out, train
+    from paceline.training.run import train
 
     data = _run_data(arguments)
-    out = Path(arguments.resume or arguments.out or default_out(_env_id(data), data.get("algo", {}).get("name", "ppo")))
     if arguments.resume:
-        data = _resumed_data(out, data)
+        data = _resumed_data(Path(arguments.resume), data)
     spec = build_spec(RunSpec, data, source="train")
+    out = Path(arguments.resume or arguments.out or default_out(spec.env.id, spec.algo.name))
     try:
         train(spec, out=out, resume=bool(arguments.resume), display=display_for(Console()))
     finally:
@@ -112,10 +113,10 @@ def run_train(arguments: argparse.Namespace) -> int:
 
 def run_sweep(arguments: argparse.Namespace) -> int:
     """Measure a grid of plans, one fresh process per trial; report which is fastest and why."""
+    from paceline.measure.store import default_out
     from paceline.report.write import write_report
     from paceline.spec import SweepSpec, build_spec
     from paceline.sweep.runner import sweep
-    from paceline.training.run import default_out
 
     data = _run_data(arguments, with_budget=False)
     axes: dict[str, list[Any]] = {}
@@ -137,7 +138,8 @@ def run_sweep(arguments: argparse.Namespace) -> int:
         if value is not None:
             options[name] = value
     spec = build_spec(SweepSpec, {"base": data, "axes": axes, **options}, source="sweep")
-    out = Path(arguments.out or (arguments.resume if isinstance(arguments.resume, str) else None) or default_out(spec.base.env, "sweep"))
+    resumed = arguments.resume if isinstance(arguments.resume, str) else None
+    out = Path(arguments.out or resumed or default_out(spec.base.env.id, "sweep"))
     try:
         sweep(spec, out, resume=bool(arguments.resume), dry_run=arguments.dry_run, command=_command())
     finally:

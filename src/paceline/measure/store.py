@@ -163,6 +163,12 @@ class RunFolder:
             )
 
 
+def default_out(env_id: str, kind: str) -> Path:
+    """Return ``runs/<env>-<kind>-<time>``, the folder of a run that names none."""
+    name = "".join(char if char.isalnum() or char in "-._" else "-" for char in env_id).strip("-.")
+    return Path("runs") / f"{name or 'env'}-{kind}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
 def holds_run(path: Path) -> bool:
     """Return whether ``path`` is a folder that a paceline run has written to."""
     return any((path / name).is_file() for name in RUN_MARKS)

@@ -16,8 +16,8 @@ from paceline.machine import Machine, detect_machine
 from paceline.measure.ledger import CHECKPOINT, LOGGING, Ledger
 from paceline.measure.monitor import ProcessTreeMonitor
 from paceline.measure.result import ExperimentInfo, IterationRecord, Outcome, Results, RunResult
-from paceline.measure.store import RunFolder
-from paceline.spec import EnvSpec, RunSpec, build_spec
+from paceline.measure.store import RunFolder, default_out
+from paceline.spec import RunSpec, build_spec
 from paceline.training.checkpoint import Checkpoint, CheckpointStore
 from paceline.training.progress import Display, SilentDisplay
 from paceline.training.recorder import RunRecorder
@@ -56,7 +56,7 @@ def train(
         spec = build_spec(RunSpec, {"env": {"id": spec}, **fields}, source="train")
     elif fields:
         spec = spec.model_copy(update=fields)
-    folder = RunFolder(Path(out) if out is not None else default_out(spec.env, spec.algo.name), resume=resume)
+    folder = RunFolder(Path(out) if out is not None else default_out(spec.env.id, spec.algo.name), resume=resume)
     begin = time.perf_counter()
     display = display or SilentDisplay()
     store = CheckpointStore(folder.path / "checkpoints")
@@ -92,12 +92,6 @@ def train(
     if failure is not None:
         raise failure
     return result
-
-
-def default_out(env: EnvSpec, kind: str) -> Path:
-    """Return ``runs/<env>-<kind>-<time>``, a folder that does not exist yet."""
-    name = "".join(char if char.isalnum() or char in "-._" else "-" for char in env.id).strip("-")
-    return Path("runs") / f"{name}-{kind}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
 @dataclass

@@ -11,6 +11,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 

@@ -53,7 +53,7 @@ def assert_orthogonal(kernel: NDArray[np.float32], gain: float) -> None:
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_mlp_is_what_numpy_computes(activation: str) -> None:
-    actor_critic, params, encoded = build(VECTOR, hidden_sizes=(7, 4), activation=activation)
+    actor_critic, params, encoded = build(VECTOR, drawn=True, hidden_sizes=(7, 4), activation=activation)
 
     def forward(net: Any, x: NDArray[np.float64]) -> NDArray[np.float64]:
         for layer in ("Dense_0", "Dense_1"):
@@ -68,10 +68,10 @@ def test_mlp_is_what_numpy_computes(activation: str) -> None:
 
 
 def test_one_pass_gives_what_each_head_gives() -> None:
-    actor_critic, params, encoded = build(VECTOR)
-    logits, values = actor_critic.logits_and_value(params, encoded)
-    np.testing.assert_allclose(logits, actor_critic.logits(params, encoded), rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(values, actor_critic.value(params, encoded), rtol=1e-5, atol=1e-6)
+    actor_critic, params, encoded = build(VECTOR, drawn=True)
+    logits, values = jax.jit(actor_critic.logits_and_value)(params, encoded)
+    np.testing.assert_allclose(logits, jax.jit(actor_critic.logits)(params, encoded), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(values, jax.jit(actor_critic.value)(params, encoded), rtol=1e-5, atol=1e-6)
 
 
 def test_mlp_weights_are_orthogonal_with_the_gain_of_their_layer() -> None:

@@ -46,10 +46,10 @@ def learner(kind: str = "gaussian", **fields: Any) -> tuple[PPO, Callable[..., A
 
 
 @functools.cache
-def fresh_state(kind: str = "gaussian", **fields: Any) -> PPOState:
+def fresh_state(kind: str = "gaussian") -> PPOState:
     """Return a state whose policy is no longer nearly uniform."""
-    ppo, _ = learner(kind, **fields)
-    state = ppo.init(jax.random.key(0), N)
+    ppo, _ = learner(kind)
+    state = jax.jit(ppo.init, static_argnums=1)(jax.random.key(0), N)
     rng = np.random.default_rng(42)
 
     def draw(leaf: jax.Array) -> NDArray[np.float32]:
@@ -61,6 +61,15 @@ def fresh_state(kind: str = "gaussian", **fields: Any) -> PPOState:
         log_std=None if state.policy.log_std is None else draw(state.policy.log_std),
     )
     return replace(state, policy=policy)
+
+
+UNSCALED: dict[str, Any] = {"normalize_observations": False, "normalize_rewards": False}
+
+
+def unscaled_state() -> PPOState:
+    """Return :func:`fresh_state` for a learner that scales nothing."""
+    state = fresh_state()
+    return replace(state, policy=replace(state.policy, observation_stats=None), return_stats=None)
 
 
 def make_batch(kind: str = "gaussian", *, seed: int = 0, terminations: Any = (), truncations: Any = ()) -> Batch:
@@ -244,7 +253,7 @@ def test_each_case_of_the_clipped_objective(ratio: float, advantage: float, expe
     def policy_loss(params: Any) -> jax.Array:
         return ppo.loss((params, None), samples)[1]["policy_loss"]
 
-    value, gradient = jax.value_and_grad(policy_loss)(policy.params)
+    value, gradient = jax.jit(jax.value_and_grad(policy_loss))(policy.params)
     assert float(value) == pytest.approx(expected, rel=1e-4)
     assert any(np.any(leaf) for leaf in arrays(gradient["actor"])) == moves
 
@@ -313,39 +322,22 @@ def test_preparation_of_a_batch_is_what_loops_compute(kind: str) -> None:
     assert_trees_equal(after.policy.params, state.policy.params)
 
 
-def test_the_first_ratio_of_every_sample_is_one() -> None:
-    ppo, update = learner(num_epochs=1, minibatch_size=T * N)
-    state, batch = fresh_state(), make_batch(**ENDS)
-    _, metrics = update(state, batch, permutations(1), np.float32(1e-3))
-    assert float(metrics["approx_kl"]) == pytest.approx(0, abs=1e-6)
-    assert float(metrics["clip_fraction"]) == 0
-    trainable = (state.policy.params, state.policy.log_std)
-    gradient, _ = jax.jit(jax.grad(ppo.loss, has_aux=True))(trainable, jax.jit(ppo._prepare)(state, batch)[1])
-    norm = np.linalg.norm(np.concatenate([leaf.ravel() for leaf in arrays(gradient)]))
-    assert float(metrics["grad_norm"]) == pytest.approx(norm, rel=1e-4)  # before clipping
-    assert norm > ppo.spec.max_grad_norm
-
-
 def test_only_truncated_rows_look_at_the_final_observations() -> None:
-    ppo, _ = learner(gae_lambda=0.0)
-    prepare = jax.jit(ppo._prepare)
+    ppo, _ = learner(gae_lambda=0.0, **UNSCALED)
+    prepare, state = jax.jit(ppo._prepare), unscaled_state()
     batch = make_batch(**ENDS)
-    # Every final observation moves, those of unused slots too; a slot for a terminated row would be no different.
-    moved = batch._replace(final_observations=batch.final_observations + 3)
-    before, after = (np.asarray(prepare(fresh_state(), b)[1].advantages).reshape(T, N) for b in (batch, moved))
+    moved = batch._replace(final_observations=batch.final_observations + 3)  # those of unused slots too
+    before, after = (np.asarray(prepare(state, b)[1].advantages).reshape(T, N) for b in (batch, moved))
     np.testing.assert_array_equal(np.abs(before - after) > 1e-6, batch.truncated)
 
 
 def test_a_terminated_row_looks_at_no_next_observation() -> None:
-    ppo, _ = learner(gae_lambda=0.0, normalize_observations=False)
+    ppo, _ = learner(gae_lambda=0.0, **UNSCALED)
     prepare = jax.jit(ppo._prepare)
     batch = make_batch(terminations=[(1, 0)])
     moved = batch._replace(observations=batch.observations.copy())
     moved.observations[2] += 3  # both environments' third observations
-    before, after = (
-        np.asarray(prepare(fresh_state(normalize_observations=False), b)[1].advantages).reshape(T, N)
-        for b in (batch, moved)
-    )
+    before, after = (np.asarray(prepare(unscaled_state(), b)[1].advantages).reshape(T, N) for b in (batch, moved))
     changed = np.abs(before - after) > 1e-6
     np.testing.assert_array_equal(changed[1], [False, True])  # env 0 terminated there
     np.testing.assert_array_equal(changed[2], [True, True])
@@ -357,7 +349,7 @@ def test_a_terminated_row_looks_at_no_next_observation() -> None:
 
 def slow_update(ppo: PPO, state: PPOState, batch: Batch, order: NDArray[np.int32], rate: float) -> Any:
     """One gradient step after the other, with Adam and the clipping of gradients written out."""
-    _, samples = ppo._prepare(state, batch)
+    _, samples = jax.jit(ppo._prepare)(state, batch)
     trainable = (state.policy.params, state.policy.log_std)
     first = jax.tree.map(lambda p: np.zeros(p.shape), trainable)
     second = first
@@ -398,12 +390,23 @@ def test_update_is_a_loop_over_epochs_and_minibatches(kind: str) -> None:
 
 
 def test_a_learning_rate_of_zero_changes_statistics_and_nothing_else() -> None:
-    _, update = learner()
-    state = fresh_state()
-    after, _ = update(state, make_batch(), permutations(), np.float32(0))
+    ppo, update = learner()
+    state, batch, order = fresh_state(), make_batch(**ENDS), permutations()
+    after, metrics = update(state, batch, order, np.float32(0))
     assert_trees_equal(after.policy.params, state.policy.params)
     np.testing.assert_array_equal(after.policy.log_std, state.policy.log_std)
     assert not np.array_equal(after.policy.observation_stats.mean, state.policy.observation_stats.mean)
+    # The reference is the policy itself, so every ratio is 1 for as long as the policy stays.
+    assert float(metrics["approx_kl"]) == pytest.approx(0, abs=1e-6)
+    assert float(metrics["clip_fraction"]) == 0
+    norms, (_, samples) = [], jax.jit(ppo._prepare)(state, batch)
+    gradient_of = jax.jit(jax.grad(ppo.loss, has_aux=True))
+    for rows in order.reshape(-1, 4):
+        minibatch = jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], samples)
+        gradient, _ = gradient_of((state.policy.params, state.policy.log_std), minibatch)
+        norms.append(np.linalg.norm(np.concatenate([leaf.ravel() for leaf in arrays(gradient)])))
+    assert float(metrics["grad_norm"]) == pytest.approx(np.mean(norms), rel=1e-4)  # before it is clipped
+    assert max(norms) > ppo.spec.max_grad_norm
 
 
 @pytest.mark.parametrize("garbage", [1e30, np.nan, np.inf])
@@ -429,9 +432,9 @@ def test_reset_rows_have_no_influence_whatever_they_hold(garbage: float) -> None
 
 def test_next_step_batches_bootstrap_from_the_reset_rows_observation() -> None:
     """The same episode, told as SAME_STEP does (final observation apart) and as NEXT_STEP does (in the reset row)."""
-    ppo, _ = learner(normalize_observations=False, normalize_rewards=False)
+    ppo, _ = learner(**UNSCALED)
     prepare = jax.jit(ppo._prepare)
-    state = fresh_state(normalize_observations=False, normalize_rewards=False)
+    state = unscaled_state()
     same = make_batch(truncations=[(2, 0), (2, 1)])
     following = jax.tree.map(np.copy, make_batch(truncations=[(2, 0), (2, 1)]))
     following.observations[3] = same.final_observations[:2]
@@ -495,6 +498,7 @@ BANDITS: dict[str, gymnasium.Space[Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BANDITS)
 def test_a_bandit_is_solved_in_a_few_updates(kind: str) -> None:
     rows, envs, epochs = 4, 32, 4
@@ -531,6 +535,7 @@ def test_a_bandit_is_solved_in_a_few_updates(kind: str) -> None:
     assert pay(kind, cues, best) == pytest.approx(1, abs=0.03)
 
 
+@pytest.mark.slow
 def test_an_agent_that_sees_images_and_a_vector_learns() -> None:
     space = spaces.Dict({"image": spaces.Box(0, 255, (8, 8, 3), np.uint8), "vector": spaces.Box(-1, 1, (2,))})
     spec = PPOSpec(**{**FIELDS, "batch_size": 4, "minibatch_size": 2, "num_epochs": 1, "normalize_rewards": False})

@@ -258,6 +258,16 @@ def test_each_case_of_the_clipped_objective(ratio: float, advantage: float, expe
     assert any(np.any(leaf) for leaf in arrays(gradient["actor"])) == moves
 
 
+def test_a_ratio_that_overflows_in_a_row_of_weight_zero_is_silent() -> None:
+    ppo, _ = learner("discrete")
+    policy, samples = fresh_state("discrete").policy, random_samples("discrete")
+    gradient_of = jax.jit(jax.grad(ppo.loss, has_aux=True))
+    clean = gradient_of((policy.params, None), samples)
+    samples.log_probs[samples.weights == 0] = -1e4
+    assert_trees_equal(gradient_of((policy.params, None), samples), clean)
+    assert np.isfinite(clean[1]["loss"])
+
+
 # The preparation of a batch.
 
 

@@ -190,6 +190,9 @@ class RunSpec(Spec):
     budget: Budget = Budget(total_steps=1_000_000)
     seed: int = Field(default=0, ge=0, lt=2**31)
     checkpoint_every_s: float = Field(default=120.0, gt=0)
+    step_timeout_s: float | None = Field(
+        default=None, gt=0, description="longest step of all environments in runners; None: 600 s (serial: no limit)"
+    )
 
 
 class SweepSpec(Spec):

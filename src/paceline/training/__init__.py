@@ -12,7 +12,7 @@ _HOMES = {
     "train": "paceline.training.run",
 }
 
-__all__ = ["Policy", "evaluate", "run_trial", "train"]  # noqa: F822
+__all__ = ["Policy", "evaluate", "run_trial", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from paceline.errors import RequestError
 from paceline.spec import Plan
 from paceline.training.policy import Policy
 from paceline.vector import make_vec
@@ -37,8 +38,14 @@ def evaluate(
         deterministic: take the most probable action instead of a sample.
 
     Raises:
+        RequestError: fewer than one episode or environment.
         EnvError: an environment broke.
     """
+    if num_episodes < 1 or num_envs < 1:
+        raise RequestError(
+            f"expected at least one episode and one environment, got {num_episodes} episodes and "
+            f"{num_envs} environments; ask for more"
+        )
     num_envs = min(num_envs, num_episodes)
     quota = np.full(num_envs, num_episodes // num_envs)
     quota[: num_episodes % num_envs] += 1

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import gymnasium
 import jax
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from paceline.agents.agent import Agent, PolicyState
 from paceline.envs import make_env
-from paceline.errors import ResultsError, SpecError
+from paceline.errors import RequestError, ResultsError, SpecError
 from paceline.spec import RunSpec, build_spec
 from paceline.training.checkpoint import Checkpoint, CheckpointStore, load_checkpoint
 
@@ -68,9 +71,14 @@ class Policy:
         return cls(agent, state, spec, seed=seed)
 
     def act(self, obs: Any, *, deterministic: bool = True) -> NDArray[Any]:
-        """Return the action for one observation of the environment, in the form that ``env.step`` takes."""
-        batched = jax.tree.map(lambda leaf: np.asarray(leaf)[None], obs)
-        return self.act_batch(batched, deterministic=deterministic)[0]
+        """Return the action for one observation of the environment, in the form that ``env.step`` takes.
+
+        Raises:
+            RequestError: ``obs`` is not an observation of the environment that the policy was trained in.
+        """
+        batched = _batch_of_one(self.agent.observation_space, obs)
+        action: NDArray[Any] = self.act_batch(batched, deterministic=deterministic)[0]
+        return action
 
     def act_batch(self, observations: Any, *, deterministic: bool = True) -> NDArray[Any]:
         """Return actions ``[N, ..]`` for observations ``[N, ..]``, in the form that a vector environment takes."""
@@ -95,6 +103,32 @@ def find_checkpoint(folder: Path, which: str) -> Checkpoint:
         return load_checkpoint(folder)
     store = CheckpointStore(folder / "checkpoints")
     return store.last() if which == "last" else store.best()
+
+
+def _batch_of_one(space: gymnasium.Space[Any], obs: Any, name: str = "observation") -> Any:
+    """Return ``obs`` with a leading axis of 1 in every leaf; lists and numbers are taken for arrays."""
+    if isinstance(space, spaces.Dict):
+        if not isinstance(obs, Mapping) or set(obs) != set(space.spaces):
+            raise RequestError(
+                f"expected {name} to be a mapping with the keys {', '.join(space.spaces)}, got {obs!r:.60}; pass what "
+                f"reset or step returned"
+            )
+        return {key: _batch_of_one(inner, obs[key], f"{name}[{key!r}]") for key, inner in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        if not isinstance(obs, Sequence) or len(obs) != len(space.spaces):
+            raise RequestError(
+                f"expected {name} to be a tuple of {len(space.spaces)}, got {obs!r:.60}; pass what reset or step "
+                f"returned"
+            )
+        pairs = zip(space.spaces, obs, strict=True)
+        return tuple(_batch_of_one(inner, item, f"{name}[{index}]") for index, (inner, item) in enumerate(pairs))
+    array = np.asarray(obs)
+    if array.shape != space.shape or array.dtype.kind not in "biuf":
+        raise RequestError(
+            f"expected {name} of shape {space.shape}, got {array.dtype} of shape {array.shape}; pass what reset or "
+            f"step returned"
+        )
+    return array[None]
 
 
 def _as_float32(leaf: Any) -> NDArray[Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -20,6 +22,27 @@ from paceline.spec import RunSpec
 _PLAIN_LINE_EVERY_S = 2.0
 
 
+@dataclass(frozen=True)
+class Status:
+    """How a run stands after an iteration.
+
+    Attributes:
+        record: the iteration.
+        recent_return: mean return of the last episodes, or None before the first one ended.
+        best_return: the highest ``recent_return`` so far.
+        progress: share of the budget that is spent.
+        elapsed_s: seconds since this process began to train.
+        remaining_s: seconds that are left at the pace so far.
+    """
+
+    record: IterationRecord
+    recent_return: float | None
+    best_return: float | None
+    progress: float
+    elapsed_s: float
+    remaining_s: float
+
+
 class Display(Protocol):
     """What :func:`paceline.training.run.train` tells while it works."""
 
@@ -29,8 +52,8 @@ class Display(Protocol):
     def message(self, text: str) -> None:
         """Say one thing."""
 
-    def iteration(self, record: IterationRecord, recent_return: float | None, progress: float, elapsed_s: float) -> None:
-        """Show a finished iteration; ``progress`` is the share of the budget that is spent."""
+    def iteration(self, status: Status) -> None:
+        """Show a finished iteration."""
 
     def end(self) -> None:
         """Put the display away."""
@@ -45,7 +68,7 @@ class SilentDisplay:
     def message(self, text: str) -> None:
         """Do nothing."""
 
-    def iteration(self, record: IterationRecord, recent_return: float | None, progress: float, elapsed_s: float) -> None:
+    def iteration(self, status: Status) -> None:
         """Do nothing."""
 
     def end(self) -> None:
@@ -56,12 +79,12 @@ class PlainDisplay:
     """One line per iteration, at most one every two seconds; for logs and pipes.
 
     Args:
-        console: where lines go.
+        stream: where lines go; default: standard output.
         clock_s: a monotonic clock.
     """
 
-    def __init__(self, console: Console, clock_s: Callable[[], float] = time.monotonic) -> None:
-        self._console = console
+    def __init__(self, stream: TextIO | None = None, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream or sys.stdout
         self._clock_s = clock_s
         self._last_s = -math.inf
 
@@ -73,19 +96,19 @@ class PlainDisplay:
         """Say one thing."""
         self._say(text)
 
-    def iteration(self, record: IterationRecord, recent_return: float | None, progress: float, elapsed_s: float) -> None:
-        """Print a line, unless the last one is too recent."""
+    def iteration(self, status: Status) -> None:
+        """Print a line, unless the last one is too recent; the budget's last iteration is always told."""
         now_s = self._clock_s()
-        if now_s - self._last_s < _PLAIN_LINE_EVERY_S and progress < 1.0:
+        if now_s - self._last_s < _PLAIN_LINE_EVERY_S and status.progress < 1.0:
             return
         self._last_s = now_s
-        self._say(status_line(record, recent_return, progress, elapsed_s))
+        self._say(status_line(status))
 
     def end(self) -> None:
         """Do nothing; every line is already out."""
 
     def _say(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        print(text, file=self._stream, flush=True)
 
 
 class LiveDisplay:
@@ -98,7 +121,6 @@ class LiveDisplay:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = Live(console=console, refresh_per_second=4, transient=False)
-        self._best_return: float | None = None
 
     def begin(self, spec: RunSpec) -> None:
         """Announce the run and start drawing."""
@@ -109,16 +131,12 @@ class LiveDisplay:
         """Print above the panel."""
         self._console.print(text, highlight=False, markup=False)
 
-    def iteration(self, record: IterationRecord, recent_return: float | None, progress: float, elapsed_s: float) -> None:
+    def iteration(self, status: Status) -> None:
         """Redraw the panel."""
-        if recent_return is not None:
-            self._best_return = max(recent_return, self._best_return if self._best_return is not None else -math.inf)
-        best = "" if self._best_return is None else f"   best {self._best_return:,.1f}"
+        spent = min(status.progress, 1.0)
         bar = Table.grid(padding=(0, 1))
-        bar.add_row(ProgressBar(total=1.0, completed=min(progress, 1.0), width=40), Text(f"{min(progress, 1.0):.0%}"))
-        self._live.update(
-            Group(bar, Text(status_line(record, recent_return, progress, elapsed_s) + best), Text(ledger_line(record)))
-        )
+        bar.add_row(ProgressBar(total=1.0, completed=spent, width=40), Text(f"{spent:.0%}"))
+        self._live.update(Group(bar, Text(status_line(status)), Text(ledger_line(status.record))))
 
     def end(self) -> None:
         """Stop drawing; the last panel stays."""
@@ -126,8 +144,8 @@ class LiveDisplay:
 
 
 def display_for(console: Console) -> Display:
-    """Return the display that suits ``console``."""
-    return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
+    """Return the display that suits ``console``, which writes to standard output; rich honours ``NO_COLOR``."""
+    return LiveDisplay(console) if console.is_terminal and not console.is_dumb_terminal else PlainDisplay()
 
 
 def describe(spec: RunSpec) -> str:
@@ -145,16 +163,19 @@ def describe(spec: RunSpec) -> str:
         until = f"{budget.minutes:g} min"
     else:
         until = f"{budget.iterations} iterations"
-    return f"training {spec.algo.name} on {spec.env.id}: {where}, batch {spec.algo.batch_size}, {until}, seed {spec.seed}"
+    return (
+        f"training {spec.algo.name} on {spec.env.id}: {where}, batch {spec.algo.batch_size}, {until}, seed {spec.seed}"
+    )
 
 
-def status_line(record: IterationRecord, recent_return: float | None, progress: float, elapsed_s: float) -> str:
+def status_line(status: Status) -> str:
     """Return steps, speed, return and remaining time in one line."""
-    shown = "-" if recent_return is None else f"{recent_return:,.1f}"
-    eta = format_duration(elapsed_s / progress * (1 - progress)) if 0 < progress < 1 else "0s"
+    record = status.record
+    recent, best = ("-" if value is None else f"{value:,.1f}" for value in (status.recent_return, status.best_return))
     return (
         f"iteration {record.iteration + 1}  steps {record.total_env_steps:,}  SPS {record.sps:,.0f}  "
-        f"return {shown}  elapsed {format_duration(elapsed_s)}  ETA {eta}"
+        f"return {recent} (best {best})  elapsed {format_duration(status.elapsed_s)}  "
+        f"ETA {format_duration(status.remaining_s)}"
     )
 
 

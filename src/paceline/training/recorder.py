@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from paceline.machine import record_threads
@@ -43,6 +44,8 @@ class RunRecorder:
         self.compile_s = 0.0
         self.warmup_s = 0.0
         self.warmup_iterations = 0
+        self.best_return: float | None = None
+        self._next_iteration = 0
         self._monitor = monitor
         self._recent_returns: deque[float] = deque(maxlen=RETURN_WINDOW)
         self._threads: dict[str, Any] = {}
@@ -52,15 +55,23 @@ class RunRecorder:
         """Mean return of the last :data:`RETURN_WINDOW` episodes, or None before the first one ended."""
         return sum(self._recent_returns) / len(self._recent_returns) if self._recent_returns else None
 
+    def continue_from(self, records: Sequence[IterationRecord], next_iteration: int) -> None:
+        """Go on with a run that was stopped: keep its ``records``, and number the next one ``next_iteration``."""
+        self.iterations = list(records)
+        self._next_iteration = next_iteration
+
     def watch_returns(self, iteration: Iteration) -> None:
         """Let an iteration's episodes into the running mean return."""
         self._recent_returns.extend(iteration.episodes.returns.tolist())
+        recent = self.recent_return
+        if recent is not None and (self.best_return is None or recent > self.best_return):
+            self.best_return = recent
 
     def record(self, iteration: Iteration, entry: LedgerEntry, total_env_steps: int) -> IterationRecord:
         """Append one measured iteration and return its record."""
         episodes = iteration.episodes
         record = IterationRecord(
-            iteration=len(self.iterations),
+            iteration=self._next_iteration,
             wall_s=entry.wall_s,
             num_env_steps=iteration.num_env_steps,
             sps=iteration.num_env_steps / entry.wall_s,
@@ -73,6 +84,7 @@ class RunRecorder:
             metrics=iteration.metrics,
         )
         self.iterations.append(record)
+        self._next_iteration += 1
         return record
 
     def freeze_threads(self) -> None:
@@ -113,4 +125,3 @@ class RunRecorder:
             resources=combine_resource_use(uses),
             threads=self._threads,
         )
-

@@ -3,64 +3,99 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import gymnasium
+
 from paceline._version import __version__
-from paceline.errors import NonFiniteLossError, PacelineError, ResultsError
+from paceline.envs import env_factory
+from paceline.errors import (
+    NonFiniteLossError,
+    OutputError,
+    PacelineError,
+    ResourceError,
+)
 from paceline.machine import Machine, detect_machine
 from paceline.measure.ledger import CHECKPOINT, LOGGING, Ledger
 from paceline.measure.monitor import ProcessTreeMonitor
 from paceline.measure.result import ExperimentInfo, IterationRecord, Outcome, Results, RunResult
 from paceline.measure.store import RunFolder, default_out
-from paceline.spec import RunSpec, build_spec
-from paceline.training.checkpoint import Checkpoint, CheckpointStore
-from paceline.training.progress import Display, SilentDisplay
+from paceline.spec import EnvSpec, RunSpec, build_spec
+from paceline.training.checkpoint import CheckpointStore
+from paceline.training.interrupts import Interrupts
+from paceline.training.progress import Display, SilentDisplay, Status
 from paceline.training.recorder import RunRecorder
-from paceline.training.resolve import resolve_for_spaces
+from paceline.training.resolve import default_plan, resolve_for_spaces
+from paceline.training.resume import check_budget_is_left, check_same_run, earlier_records
 from paceline.training.runtime import set_up_jax
 from paceline.training.sync import SyncDriver, make_training_vec
 from paceline.training.tensorboard import TensorBoardLog
 
 
 def train(
-    spec: RunSpec | str,
+    spec: RunSpec | EnvSpec | str | Callable[..., gymnasium.Env[Any, Any]],
     *,
     out: str | Path | None = None,
     resume: bool = False,
     display: Display | None = None,
+    command: str = "",
     **fields: Any,
 ) -> RunResult:
     """Train an agent and leave everything about it in a folder.
 
     Args:
-        spec: the run, or just an environment.
+        spec: the run, or just an environment: an id, an ``EnvSpec``, or a class or function of an importable module.
         out: the folder; ``runs/<env>-<algo>-<time>`` by default.
         resume: continue the run that ``out`` holds: its parameters, optimiser, statistics and counters; environments
             start new episodes.
         display: what to show; nothing by default.
-        **fields: with an environment as ``spec``: the other fields of ``RunSpec`` (``algo``, ``plan``, ``budget``,
-            ``seed``).
+        command: the command line, to be recorded.
+        **fields: fields of ``RunSpec`` (``algo``, ``plan``, ``budget``, ``seed``); they replace those of ``spec``.
+            Without a plan, one is chosen that suits the environment and the machine.
 
     Returns:
-        What was measured. A stopped run has the outcome ``interrupted``.
+        What was measured.
 
     Raises:
         PacelineError: the request makes no sense, or the work failed; what was done until then is saved.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; what was done until then is saved, with the outcome ``interrupted``.
     """
-    if isinstance(spec, str):
-        spec = build_spec(RunSpec, {"env": {"id": spec}, **fields}, source="train")
-    elif fields:
-        spec = spec.model_copy(update=fields)
-    folder = RunFolder(Path(out) if out is not None else default_out(spec.env.id, spec.algo.name), resume=resume)
+    run = _as_run(spec, fields)
+    env_factory(run.env)  # a misspelt name leaves no folder behind
+    path = Path(out) if out is not None else default_out(run.env.id, run.algo.name)
+    is_new = not path.exists()
+    folder = RunFolder(path, resume=resume)
+    try:
+        return _train(run, folder, resume=resume, display=display or SilentDisplay(), command=command)
+    finally:
+        if is_new:
+            with contextlib.suppress(OSError):
+                path.rmdir()  # succeeds only if nothing was ever written there
+
+
+def _as_run(env: RunSpec | EnvSpec | str | Callable[..., Any], fields: dict[str, Any]) -> RunSpec:
+    if isinstance(env, RunSpec):
+        return build_spec(RunSpec, {**env.model_dump(), **fields}, source="train") if fields else env
+    if not isinstance(env, str):
+        env = env_factory(env).spec
+    env = EnvSpec(id=env) if isinstance(env, str) else env
+    if "plan" not in fields:
+        fields = {**fields, "plan": default_plan(env.id, detect_machine())}
+    return build_spec(RunSpec, {"env": env, **fields}, source="train")
+
+
+def _train(spec: RunSpec, folder: RunFolder, *, resume: bool, display: Display, command: str) -> RunResult:
     begin = time.perf_counter()
-    display = display or SilentDisplay()
     store = CheckpointStore(folder.path / "checkpoints")
-    previous = store.last() if resume else None
+    # A run that was killed before its first checkpoint starts again: there is nothing to lose.
+    previous = store.last() if resume and store.paths() else None
+    if previous is not None:
+        check_same_run(previous, spec)
     with contextlib.ExitStack() as stack:
         venv = stack.enter_context(contextlib.closing(make_training_vec(spec)))
         spec = resolve_for_spaces(spec, venv.single_observation_space, venv.single_action_space)
@@ -68,9 +103,12 @@ def train(
         ledger = Ledger()
         driver = SyncDriver(spec, venv, ledger)
         if previous is not None:
-            _check_same_run(previous, spec)
             driver.restore(previous)
+            check_budget_is_left(spec.budget, driver.total_env_steps, driver.num_updates)
         folder.write_spec(spec)
+        with contextlib.suppress(OSError):
+            display.begin(spec)
+        stack.callback(display.end)
         driver.reset()
         machine = detect_machine()
         monitor = stack.enter_context(
@@ -81,14 +119,20 @@ def train(
         recorder.compile_s = driver.compile()
         recorder.freeze_threads()
         tensorboard = stack.enter_context(contextlib.closing(TensorBoardLog(folder.path / "tb")))
-        display.begin(spec)
-        stack.callback(display.end)
+        interrupts = stack.enter_context(Interrupts())
+        loop = _Loop(spec, driver, ledger, recorder, store, folder, tensorboard, display, interrupts)
+        if resume:
+            recorder.continue_from(earlier_records(folder, previous, spec), driver.num_updates)
+            loop.say(
+                f"going on after iteration {driver.num_updates}, {driver.total_env_steps:,} steps"
+                if previous
+                else "no checkpoint to go on from: starting at the beginning"
+            )
         ledger.start()
         monitor.start_interval()
-        loop = _Loop(spec, driver, ledger, recorder, store, folder, tensorboard, display)
         outcome, message, failure = loop.run()
         result = recorder.result(outcome, message)
-        folder.write_results(Results(experiment_info=_info(spec, machine, outcome), experiments=(result,)))
+        folder.write_results(Results(experiment_info=_info(spec, machine, outcome, command), experiments=(result,)))
     if failure is not None:
         raise failure
     return result
@@ -106,27 +150,35 @@ class _Loop:
     folder: RunFolder
     tensorboard: TensorBoardLog
     display: Display
+    interrupts: Interrupts
 
     def run(self) -> tuple[Outcome, str, BaseException | None]:
+        """Iterate; save a checkpoint at the end, however it comes."""
         self._begin_s = self._checkpoint_s = time.monotonic()
+        self._first_progress = self._progress()
+        self._saved_updates = self.driver.num_updates
+        failure: BaseException | None = None
         try:
             while (progress := self._progress()) < 1.0:
                 self._iterate(progress)
-        except NonFiniteLossError as error:
+        except (Exception, KeyboardInterrupt) as error:
+            failure = _explained(error)
+            if isinstance(error, KeyboardInterrupt):
+                self.say("stopping: saving a checkpoint and the results")
+        try:
             self._save()
-            return "nan", str(error), error
-        except KeyboardInterrupt as error:
-            self.display.message("stopping: saving a checkpoint and the results")
-            self._save()
-            return "interrupted", "stopped by the user", error
-        except PacelineError as error:
-            self._save()
-            return "crash", str(error), error
-        self._save()
-        return "ok", "", None
+        except OutputError as error:
+            failure = failure or error
+        return (*_ending(failure), failure)
+
+    def say(self, text: str) -> None:
+        """Show ``text``; a reader that has gone away (``| head``) must not end the run."""
+        with contextlib.suppress(OSError):
+            self.display.message(text)
 
     def _iterate(self, progress: float) -> None:
-        iteration = self.driver.iterate(progress)
+        with self.interrupts.allowed():
+            iteration = self.driver.iterate(progress)
         with self.ledger.phase(LOGGING):
             self.recorder.watch_returns(iteration)
         if time.monotonic() - self._checkpoint_s >= self.spec.checkpoint_every_s:
@@ -138,9 +190,15 @@ class _Loop:
 
     def _log(self, record: IterationRecord) -> None:
         recent = self.recorder.recent_return
-        self.folder.append_progress({"kind": "iteration", "trial": self.recorder.name, **record.model_dump(mode="json")})
+        self.folder.append_progress(
+            {"kind": "iteration", "trial": self.recorder.name, **record.model_dump(mode="json")}
+        )
         self.tensorboard.write(record, recent)
-        self.display.iteration(record, recent, self._progress(), time.monotonic() - self._begin_s)
+        progress, elapsed_s = self._progress(), time.monotonic() - self._begin_s
+        gained = max(progress - self._first_progress, 1e-9)
+        remaining_s = elapsed_s / gained * max(0.0, 1.0 - progress)
+        with contextlib.suppress(OSError):
+            self.display.iteration(Status(record, recent, self.recorder.best_return, progress, elapsed_s, remaining_s))
 
     def _progress(self) -> float:
         budget = self.spec.budget
@@ -152,7 +210,7 @@ class _Loop:
 
     def _save(self) -> None:
         self._checkpoint_s = time.monotonic()
-        if not self.driver.num_updates:
+        if self.driver.num_updates == self._saved_updates:
             return
         self.store.save(
             self.driver.checkpoint_state(),
@@ -164,31 +222,38 @@ class _Loop:
                 "paceline_version": __version__,
             },
         )
+        self._saved_updates = self.driver.num_updates
 
 
-def _check_same_run(checkpoint: Checkpoint, spec: RunSpec) -> None:
-    """Refuse to continue a run as another one; plan, budget and learning rate may change.
-
-    Raises:
-        ResultsError: environment, algorithm or network differ.
-    """
-    before = build_spec(RunSpec, checkpoint.meta.get("spec", {}), source=str(checkpoint.path))
-    for name, old, new in (
-        ("env", before.env, spec.env),
-        ("algo.name", before.algo.name, spec.algo.name),
-        ("algo.network", before.algo.network, spec.algo.network),
-    ):
-        if old != new:
-            raise ResultsError(f"cannot resume: {name} was {old}, now it is {new}; use another --out for a new run")
+def _explained(error: BaseException) -> BaseException:
+    """Return running out of memory as paceline's own error, and everything else as it is."""
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return ResourceError(
+            "expected the batch and the networks to fit into memory, got none left; use a smaller algo.batch_size or "
+            "fewer environments"
+        )
+    return error
 
 
-def _info(spec: RunSpec, machine: Machine, outcome: Outcome) -> ExperimentInfo:
+def _ending(failure: BaseException | None) -> tuple[Outcome, str]:
+    """Return a run's outcome and message."""
+    if failure is None:
+        return "ok", ""
+    if isinstance(failure, KeyboardInterrupt):
+        return "interrupted", "stopped by the user"
+    if isinstance(failure, PacelineError):
+        kinds: tuple[tuple[type[PacelineError], Outcome], ...] = ((NonFiniteLossError, "nan"), (ResourceError, "oom"))
+        return next((outcome for kind, outcome in kinds if isinstance(failure, kind)), "crash"), str(failure)
+    return "crash", f"{type(failure).__name__}: {failure}"
+
+
+def _info(spec: RunSpec, machine: Machine, outcome: Outcome, command: str) -> ExperimentInfo:
     return ExperimentInfo(
         total_experiments=1,
         timestamp=datetime.now(UTC).isoformat(timespec="seconds"),
         kind="train",
         paceline_version=__version__,
-        command=" ".join(["paceline", *sys.argv[1:]]),
+        command=command,
         env_id=spec.env.id,
         algo=spec.algo.name,
         batch_size=spec.algo.batch_size,

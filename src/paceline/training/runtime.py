@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,22 +43,24 @@ def set_up_jax(plan: Plan) -> dict[str, Any]:
     """
     if plan.learner_threads is not None:
         set_math_threads(plan.learner_threads)
-    if plan.device == "cpu" and "jax" not in sys.modules:
-        os.environ.setdefault("JAX_PLATFORMS", "cpu")
     # A plain wheel on a machine without accelerators warns about it at every start; `paceline doctor` says it better.
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
     import jax
 
+    config: Any = jax.config  # not typed
+    if plan.device == "cpu" and not os.environ.get("JAX_PLATFORMS"):
+        # Else JAX takes most of a GPU's memory at its start, wanted or not. Heeded only before the client is made.
+        config.update("jax_platforms", "cpu")
     # Run programs on the calling thread: handing each to another one takes 25 us on an idle machine and, measured with
     # both cores busy, up to 500 us; acting needs its result at once anyway. Heeded only before the client is made.
-    jax.config.update("jax_cpu_enable_async_dispatch", False)
-    _keep_compiled_programs(jax)
+    config.update("jax_cpu_enable_async_dispatch", False)
+    _keep_compiled_programs(config)
     device = _choose_device(jax, plan)
-    jax.config.update("jax_default_device", device)
+    config.update("jax_default_device", device)
     return {"platform": device.platform, "device": device.device_kind}
 
 
-def _keep_compiled_programs(jax: Any) -> None:
+def _keep_compiled_programs(config: Any) -> None:
     """Cache compiled programs on disk; a home that cannot be written costs compile time, nothing else."""
     directory = cache_dir()
     try:
@@ -67,8 +68,8 @@ def _keep_compiled_programs(jax: Any) -> None:
     except OSError:
         return
     if os.access(directory, os.W_OK):
-        jax.config.update("jax_compilation_cache_dir", str(directory))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+        config.update("jax_compilation_cache_dir", str(directory))
+        config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 def _choose_device(jax: Any, plan: Plan) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -29,6 +29,10 @@ from paceline.training.checkpoint import Checkpoint
 from paceline.vector import make_vec
 from paceline.vector.base import ObsTree, VecEnv
 
+_ENV_STEPS = "env_steps"
+STEP_TIMEOUT_S = 600.0
+"""Longest step of all environments, where runners step them and the run does not say: so long is only a hang."""
+
 
 @dataclass(frozen=True)
 class Iteration:
@@ -40,9 +44,23 @@ class Iteration:
 
 
 def make_training_vec(spec: RunSpec, autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP) -> VecEnv:
-    """Build the environments of a run as its plan says."""
+    """Build the environments of a run as its plan says.
+
+    Raises:
+        PlanError: the run limits the time of a step, which only runner processes can.
+        PacelineError: the environments cannot be built.
+    """
+    timeout_s = spec.step_timeout_s
+    if timeout_s is None and spec.plan.num_env_runners:
+        timeout_s = STEP_TIMEOUT_S
     return make_vec(
-        spec.env, spec.plan.num_envs, plan=spec.plan, autoreset_mode=autoreset_mode, infos="none", copy=False
+        spec.env,
+        spec.plan.num_envs,
+        plan=spec.plan,
+        autoreset_mode=autoreset_mode,
+        infos="none",
+        copy=False,
+        step_timeout_s=timeout_s,
     )
 
 
@@ -111,20 +129,22 @@ class SyncDriver:
             "policy": self.state.policy,
             "optimiser": self.state.optimiser,
             "return_stats": self.state.return_stats,
-            "env_steps": self._collector.total_steps,
+            _ENV_STEPS: self._collector.total_steps,
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from ``checkpoint``; environments start new episodes.
+        """Continue from ``checkpoint``; environments start new episodes, and there may be another number of them.
 
         Raises:
             ResultsError: it is of another network or algorithm.
         """
-        state = checkpoint.restore(self.checkpoint_state())
-        self.state = self.state.replace(
-            policy=state["policy"], optimiser=state["optimiser"], return_stats=state["return_stats"]
-        )
-        self._collector.total_steps = np.asarray(state["env_steps"], np.int64)
+        template = self.checkpoint_state()
+        arrays = dict(checkpoint.arrays)
+        env_steps = arrays.pop(_ENV_STEPS, np.zeros(0, np.int64))
+        del template[_ENV_STEPS]
+        state = replace(checkpoint, arrays=arrays).restore(template)
+        self.state = PPOState(state["policy"], state["optimiser"], state["return_stats"], self.state.discounted)
+        self._collector.total_steps = _shared_out(env_steps, len(self._collector.total_steps))
         self.num_updates = int(checkpoint.meta["num_updates"])
 
     def compile(self) -> float:
@@ -180,7 +200,8 @@ class SyncDriver:
 
     def _draw_noise(self) -> jax.Array:
         first_steps = self._collector.total_steps.astype(np.int32)
-        return self._noise(self._action_key, first_steps, self.rollout_length)
+        noise: jax.Array = self._noise(self._action_key, first_steps, self.rollout_length)
+        return noise
 
     def _permutations(self) -> NDArray[np.int32]:
         # Drawn here: sorting 16384 random keys takes XLA:CPU 6 ms per epoch, NumPy shuffles them in 0.15 ms.
@@ -209,6 +230,14 @@ class SyncDriver:
                 lowered = jax.jit(self._algorithm.update).lower(self.state, batch, permutations, np.float32(0))
                 self._updates[capacity] = lowered.compile()
         return self._updates[capacity]
+
+
+def _shared_out(env_steps: NDArray[np.int64], num_envs: int) -> NDArray[np.int64]:
+    """Return steps per environment, int64 ``[num_envs]``, that add up to those of however many there were before."""
+    if len(env_steps) == num_envs:
+        return np.asarray(env_steps, np.int64)
+    each, rest = divmod(int(env_steps.sum()), num_envs)
+    return np.full(num_envs, each, np.int64) + (np.arange(num_envs) < rest)
 
 
 def _expected_truncations(venv: VecEnv, rollout_length: int) -> int:

@@ -1,0 +1,78 @@
+"""What a resumed run must share with the run that it continues, and what it takes over from it."""
+
+from __future__ import annotations
+
+import contextlib
+
+from pydantic import ValidationError
+
+from paceline.errors import PlanError, ResultsError
+from paceline.measure.result import IterationRecord
+from paceline.measure.store import RunFolder
+from paceline.spec import Budget, NetworkSpec, RunSpec, build_spec
+from paceline.training.checkpoint import Checkpoint
+
+
+def check_same_run(checkpoint: Checkpoint, spec: RunSpec) -> None:
+    """Refuse to continue a run as another one; plan, budget and learning rate may change.
+
+    Raises:
+        ResultsError: environment, algorithm or network differ.
+    """
+    before = build_spec(RunSpec, checkpoint.meta.get("spec", {}), source=str(checkpoint.path))
+    for name, old, new in (
+        ("env.id", before.env.id, spec.env.id),
+        ("env.kwargs", before.env.kwargs, spec.env.kwargs),
+        ("algo.name", before.algo.name, spec.algo.name),
+        *(
+            (f"algo.network.{field}", getattr(before.algo.network, field), getattr(spec.algo.network, field))
+            for field in NetworkSpec.model_fields
+        ),
+    ):
+        if old != new:
+            raise ResultsError(
+                f"cannot resume: expected {name} {old!r} as the run has had so far, got {new!r}; use another --out for "
+                f"a new run"
+            )
+
+
+def check_budget_is_left(budget: Budget, total_env_steps: int, num_updates: int) -> None:
+    """Refuse to continue a run that is complete: its results would be replaced by nothing.
+
+    Args:
+        budget: the resumed run's budget.
+        total_env_steps: environment steps so far.
+        num_updates: iterations so far.
+
+    Raises:
+        PlanError: the budget is spent.
+    """
+    for name, done, limit in (
+        ("total_steps", total_env_steps, budget.total_steps),
+        ("iterations", num_updates, budget.iterations),
+    ):
+        if limit is not None and done >= limit:
+            raise PlanError(
+                f"cannot resume: expected a budget beyond the {done} {name} that the run has done, got {limit}; give a "
+                f"larger one (for example --total-steps {2 * total_env_steps})"
+            )
+
+
+def earlier_records(folder: RunFolder, previous: Checkpoint | None, spec: RunSpec) -> list[IterationRecord]:
+    """Return the iterations of a resumed run that its checkpoint holds; those after it are run again.
+
+    Figures of another plan or batch size do not belong into one mean: such iterations stay in ``progress.jsonl`` only.
+    """
+    if previous is None:
+        return []
+    before = build_spec(RunSpec, previous.meta.get("spec", {}), source=str(previous.path))
+    if (before.plan, before.algo.batch_size) != (spec.plan, spec.algo.batch_size):
+        return []
+    records: list[IterationRecord] = []
+    for line in folder.read_progress():
+        if line.get("kind") == "iteration":
+            with contextlib.suppress(ValidationError):
+                record = IterationRecord.model_validate(line)
+                # A run that was killed and resumed has done some iterations twice; the later ones count.
+                records = [other for other in records if other.iteration < record.iteration] + [record]
+    return [record for record in records if record.iteration < int(previous.meta["num_updates"])]

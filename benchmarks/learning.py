@@ -48,7 +48,9 @@ def run_seed(row: str, seed: int) -> dict[str, Any]:
         out = str(Path(folder) / "run")
         begin = time.perf_counter()
         command = [sys.executable, "-m", "paceline", "train", spec["env"], *spec["options"], "--seed", str(seed)]
-        subprocess.run([*command, "--out", out], check=True, capture_output=True)
+        done = subprocess.run([*command, "--out", out], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)}: exit {done.returncode}\n{done.stderr}")
         wall_s = time.perf_counter() - begin
         evaluation = subprocess.run(
             [sys.executable, "-m", "paceline", "evaluate", out, "--episodes", "100", "--checkpoint", "last", "--json"],
@@ -92,11 +94,11 @@ def main() -> None:
     parser.add_argument("--only", choices=tuple(ROWS))
     parser.add_argument("--jobs", type=int, default=1, help="seeds trained at once (changes the SPS, not the learning)")
     arguments = parser.parse_args()
-    path = RESULTS / "learning.json"
-    rows = json.loads(path.read_text())["rows"] if path.is_file() else {}
     for row in ROWS if arguments.only is None else (arguments.only,):
         with ThreadPoolExecutor(arguments.jobs) as pool:
             seeds = list(pool.map(lambda seed, row=row: run_seed(row, seed), range(1, arguments.seeds + 1)))
+        path = RESULTS / "learning.json"  # read anew: another process may have finished another row meanwhile
+        rows = json.loads(path.read_text())["rows"] if path.is_file() else {}
         rows[row] = {
             **ROWS[row],
             "evaluation_return": summary(seeds, "evaluation_return"),

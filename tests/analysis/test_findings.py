@@ -30,7 +30,7 @@ def test_published(published_results: Any) -> None:
     findings = analyse(published_results)
     workload = findings.primary
     assert workload is not None and workload.models is not None and workload.advice is not None
-    assert findings.headline.startswith("8x2 is the fastest plan here: 7,447 steps/s, 5.40x 1x1.")
+    assert findings.headline.startswith("8x2 is the fastest plan here: 7,447 steps/s, 5.40x the speed of 1x1.")
     assert workload.models.choice.chosen is not None and workload.models.choice.chosen.name == "phase"
     assert workload.models.phase is not None and workload.models.phase.learner_s == pytest.approx(1.50, abs=0.005)
     assert workload.models.base_label == "1x1"

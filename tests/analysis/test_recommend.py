@@ -65,7 +65,7 @@ def test_none_qualifies_names_the_nearest(run: Any, results: Any) -> None:
     assert not balanced.qualifies and not balanced.certain
     assert balanced.row is not None and balanced.row.label == "2x1"
     assert balanced.reason.startswith(
-        "None qualifies for efficiency >= 60 % and speedup >= 2.5; nearest is 2x1: speedup 1.60"
+        "None qualifies for efficiency >= 60% and speedup >= 2.5; nearest is 2x1: speedup 1.60"
     )
 
 

@@ -189,7 +189,7 @@ def _headline(table: ScalingTable, advice: Advice | None) -> str:
     if best.is_baseline:
         sentence = f"{best.label} is the fastest plan here, at {_sps_text(best)}: no parallel plan beats it."
     else:
-        sentence = f"{best.label} is the fastest plan here: {_sps_text(best)}, {speedup:.2f}x {base.label}"
+        sentence = f"{best.label} is the fastest plan here: {_sps_text(best)}, {speedup:.2f}x the speed of {base.label}"
         named = best.bottleneck is not None and best.bottleneck.verdict not in ("balanced", "unknown")
         sentence += f" ({best.bottleneck.verdict})." if best.bottleneck and named else "."
     if fastest.contenders:
@@ -298,7 +298,7 @@ def _method(results: Results, tables: Sequence[ScalingTable]) -> tuple[str, ...]
             "Start-up, compilation and warm-up are timed apart and are no part of SPS; reset rows are not steps."
         )
     sentences += [
-        f"Speedups are over {table.baseline.label}: {table.baseline_rule}." for table in tables if table.baseline
+        f"Speedups are over {table.baseline.label}: {table.baseline_rule}." for table in tables if table.baseline and len(table.rows) > 1
     ]
     if any(len(table.rows) > 1 for table in tables):
         sentences.append(
@@ -310,7 +310,7 @@ def _method(results: Results, tables: Sequence[ScalingTable]) -> tuple[str, ...]
             "others; plans with runners and plans in the learner's process (R = 0) are never fitted together."
         )
     sentences.append(
-        "Figures are medians; intervals are expanded percentile bootstraps (runs, then iterations), 95 % unless there "
+        "Figures are medians; intervals are expanded percentile bootstraps (runs, then iterations), 95% unless there "
         "are fewer than six samples."
     )
     return tuple(dict.fromkeys(sentences))

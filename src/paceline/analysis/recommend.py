@@ -45,7 +45,7 @@ class Scenario:
         name: ``frugal``, ``balanced`` or ``fastest``.
         min_efficiency: least efficiency (fraction).
         min_speedup: least speedup.
-        wish: the wish in words (``efficiency >= 60 % and speedup >= 2.5``).
+        wish: the wish in words (``efficiency >= 60% and speedup >= 2.5``).
     """
 
     name: ScenarioName
@@ -147,8 +147,8 @@ class Advice:
 
 
 SCENARIOS: tuple[Scenario, ...] = (
-    Scenario("frugal", 0.8, 0.0, "efficiency >= 80 %"),
-    Scenario("balanced", 0.6, 2.5, "efficiency >= 60 % and speedup >= 2.5"),
+    Scenario("frugal", 0.8, 0.0, "efficiency >= 80%"),
+    Scenario("balanced", 0.6, 2.5, "efficiency >= 60% and speedup >= 2.5"),
     Scenario("fastest", 0.0, 0.0, "the largest speedup"),
 )
 """The three scenarios, in the order of reports."""
@@ -417,7 +417,7 @@ def _recommended(rows: Sequence[ScalingRow], answers: Sequence[Recommendation], 
 def _efficiency_note(rows: Sequence[ScalingRow], basis: EfficiencyBasis) -> str:
     if basis == "core":
         return (
-            "Efficiency here is per core: speedup / cores kept busy, both relative to the baseline. Above 100 % the "
+            "Efficiency here is per core: speedup / cores kept busy, both relative to the baseline. Above 100% the "
             "same core time makes more steps, as when one inference call serves many environments."
         )
     note = (

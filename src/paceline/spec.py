@@ -51,12 +51,13 @@ class NetworkSpec(Spec):
     """The policy and value networks.
 
     ``torso`` ``auto`` takes a CNN for image observations (rank 3) and an MLP for everything else. ``hidden_sizes`` are
-    the widths of the MLP, or of the layers after the CNN's convolutions.
+    the widths of the MLP's layers, or of the layers behind the CNN's convolutions; ``activation`` is theirs. Left open,
+    they are 64, 64 and tanh for an MLP, 512 and relu for a CNN.
     """
 
     torso: Literal["auto", "mlp", "cnn"] = "auto"
-    hidden_sizes: tuple[int, ...] = (64, 64)
-    activation: Literal["tanh", "relu"] = "tanh"
+    hidden_sizes: tuple[int, ...] | None = None
+    activation: Literal["tanh", "relu"] | None = None
 
 
 class PPOSpec(Spec):
@@ -356,7 +357,7 @@ def _first_problem(cls: type[Spec], error: ValidationError) -> str:
         return f"unknown key {path!r}; {hint}"
     if problem["type"] == "missing":
         return f"key {path!r} is missing; add it"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be ", "expected ")
     got = problem.get("input")
     shown = "" if isinstance(got, Mapping | Spec) else f", got {json.dumps(got, default=str)}"
     return f"{path}: {message}{shown}" if path else message

@@ -1,0 +1,239 @@
+"""Commands and their options."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import math
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from paceline._version import __version__
+from paceline.cli.commands import run_doctor, run_evaluate, run_report, run_sweep, run_train
+from paceline.errors import RequestError
+
+_EPILOG = """\
+examples:
+  paceline doctor
+  paceline train CartPole-v1 --total-steps 150000 --out runs/cartpole
+  paceline sweep HalfCheetah-v5 --num-env-runners 0,1,2 --num-envs-per-env-runner 1,4,16 --out runs/sweep
+  paceline report runs/sweep
+  paceline evaluate runs/cartpole --episodes 100
+
+ENV is a Gymnasium id (HalfCheetah-v5), package.module:Id-v0, package.module:callable or a synthetic environment
+(synthetic:busy?us=100). `paceline COMMAND --help` explains a command.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = _Parser(
+        prog="paceline",
+        description="Trains reinforcement-learning agents as fast as a machine allows, and proves it.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"paceline {__version__}")
+
+    def print_help(arguments: argparse.Namespace) -> int:
+        parser.print_help()
+        return 0
+
+    parser.set_defaults(debug=False, run=print_help)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    _add_doctor(commands)
+    _add_train(commands)
+    _add_sweep(commands)
+    _add_report(commands)
+    _add_evaluate(commands)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one sentence, and whose commands all know ``--debug``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Abbreviations would make a script break, or mean something else, when an option is added.
+        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
+        # SUPPRESS: a command's own default must not undo `paceline --debug train`.
+        self.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing usage: one sentence is enough.
+
+        Raises:
+            RequestError: always.
+        """
+        raise RequestError(f"{message.removeprefix('argument ')}; see `{self.prog} --help`")
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """Parse the command line.
+
+    Raises:
+        RequestError: an unknown command or option (the nearest known one is named), or a malformed value.
+    """
+    parser = build_parser()
+    commands: dict[str, argparse.ArgumentParser] = next(
+        action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+    )
+    command = next((word for word in words if not word.startswith("-")), None)
+    if command is not None and command not in commands:
+        raise RequestError(f"expected a command, got {command!r}; {_nearest(command, list(commands))}")
+    arguments, unknown = parser.parse_known_args(words)
+    arguments.words = words
+    if unknown:
+        chosen = commands[command] if command is not None else parser
+        option = next((word for word in unknown if word.startswith("-")), None)
+        if option is None:
+            raise RequestError(f"expected one ENV or DIR, got {unknown[0]!r} as well; see `{chosen.prog} --help`")
+        known = [name for action in chosen._actions for name in action.option_strings if name.startswith("--")]
+        name = option.partition("=")[0]
+        raise RequestError(
+            f"expected an option of `{chosen.prog}`, got {name}; {_nearest(name, known, f'see `{chosen.prog} --help`')}"
+        )
+    return arguments
+
+
+def _nearest(word: str, known: list[str], otherwise: str = "") -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else otherwise or f"the commands are {', '.join(known)}"
+
+
+def _whole_number(text: str) -> int:
+    """Read ``150000``, ``150_000`` or ``1e6``."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value != int(value):
+        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}")
+    return int(text) if text.lstrip("+-").replace("_", "").isdigit() else int(value)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
+
+
+def _command_parser(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], epilog: str
+) -> argparse.ArgumentParser:
+    text = (run.__doc__ or "").strip()
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_doctor(commands: Any) -> None:
+    parser = _command_parser(commands, "doctor", run_doctor, "examples:\n  paceline doctor\n  paceline doctor --json")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_train(commands: Any) -> None:
+    parser = _command_parser(
+        commands,
+        "train",
+        run_train,
+        "examples:\n"
+        "  paceline train CartPole-v1 --total-steps 150000\n"
+        "  paceline train HalfCheetah-v5 --num-env-runners 2 --num-envs-per-env-runner 8 --minutes 10\n"
+        "  paceline train HalfCheetah-v5 --set algo.learning_rate=1e-3 --set algo.num_epochs=5\n"
+        "  paceline train --config run.yaml --seed 3 --out runs/seed3\n"
+        "  paceline train --resume runs/seed3",
+    )
+    _add_run_options(parser)
+    parser.add_argument(
+        "--num-env-runners", type=_whole_number, metavar="R", help="runner processes; 0: the learner's process"
+    )
+    parser.add_argument("--num-envs-per-env-runner", type=_whole_number, metavar="E", help="environments in each")
+    parser.add_argument("--plan", metavar="FILE", help="YAML file with a plan")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--total-steps", type=_whole_number, metavar="N", help="environment steps (default 1000000)")
+    budget.add_argument("--minutes", type=_number, metavar="M", help="minutes, compilation not counted")
+    parser.add_argument(
+        "--step-timeout-s",
+        type=_number,
+        metavar="S",
+        help="seconds after which a step counts as hung, with runner processes (default 600)",
+    )
+    parser.add_argument("--resume", metavar="DIR", help="continue the run in this folder")
+
+
+def _add_sweep(commands: Any) -> None:
+    parser = _command_parser(
+        commands,
+        "sweep",
+        run_sweep,
+        "examples:\n"
+        "  paceline sweep HalfCheetah-v5 --num-env-runners 0,1,2 --num-envs-per-env-runner 1,4,16 --iterations 5\n"
+        "  paceline sweep CartPole-v1 --num-env-runners 0,2 --num-envs-per-env-runner 8 --repeats 3 --dry-run\n"
+        "  paceline sweep HalfCheetah-v5 --num-env-runners 2 --axis algo.num_epochs=[5,10] "
+        "--axis plan.learner_threads=[1,2]",
+    )
+    _add_run_options(parser)
+    parser.add_argument("--num-env-runners", metavar="R,R,..", help="numbers of runner processes, e.g. 0,1,2")
+    parser.add_argument("--num-envs-per-env-runner", metavar="E,E,..", help="environments in each, e.g. 1,4,16")
+    parser.add_argument(
+        "--axis", action="append", default=[], metavar="FIELD=[A,B]", help="any other spec field as an axis"
+    )
+    parser.add_argument("--iterations", type=_whole_number, help="measured iterations per trial (default 5)")
+    parser.add_argument(
+        "--warmup-iterations", type=_whole_number, help="iterations before them, not counted (default 1)"
+    )
+    parser.add_argument("--repeats", type=_whole_number, help="how often each trial is run (default 1)")
+    parser.add_argument("--trial-timeout-s", type=_number, help="seconds after which a trial is stopped (default 900)")
+    parser.add_argument("--trial-memory-gib", type=_number, help="memory at which a trial is stopped")
+    parser.add_argument("--dry-run", action="store_true", help="show the trials and the expected time, start nothing")
+    parser.add_argument(
+        "--resume", nargs="?", const=True, metavar="DIR", help="run only what is missing in --out (or in DIR)"
+    )
+
+
+def _add_report(commands: Any) -> None:
+    parser = _command_parser(commands, "report", run_report, "example:\n  paceline report runs/sweep")
+    parser.add_argument("folder", metavar="DIR", help="the --out folder of train or sweep")
+    parser.add_argument("--html", action="store_true", help="accepted for completeness: report.html is always written")
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = _command_parser(
+        commands,
+        "evaluate",
+        run_evaluate,
+        "examples:\n  paceline evaluate runs/cartpole --episodes 100\n"
+        "  paceline evaluate runs/cartpole/checkpoints/000000150528 --sampled --json",
+    )
+    parser.add_argument("folder", metavar="DIR", help="the --out folder of train, or one checkpoint's folder")
+    parser.add_argument(
+        "--episodes", type=_whole_number, default=100, metavar="K", help="whole episodes to play (default 100)"
+    )
+    parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which one (default best)")
+    parser.add_argument("--sampled", action="store_true", help="sample actions instead of taking the most probable")
+    parser.add_argument(
+        "--seed", type=_whole_number, default=1_000_003, help="seed of environments and sampled actions"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("env", nargs="?", metavar="ENV", help="environment; may be left out with --config")
+    parser.add_argument("--algo", metavar="NAME", help="algorithm (default ppo)")
+    parser.add_argument("--config", metavar="FILE", help="YAML file with env, algo, plan, budget, seed")
+    parser.add_argument("--backend", metavar="NAME", help="auto, serial or shm")
+    parser.add_argument("--inference", metavar="WHERE", help="where the policy acts: learner")
+    parser.add_argument("--schedule", metavar="NAME", help="sync")
+    parser.add_argument("--device", metavar="NAME", help="auto, cpu or gpu")
+    parser.add_argument("--engine", metavar="NAME", help="local")
+    parser.add_argument("--batch-size", type=_whole_number, metavar="B", help="steps per update, over all environments")
+    parser.add_argument("--minibatch-size", type=_whole_number, metavar="M", help="steps per gradient step")
+    parser.add_argument("--num-epochs", type=_whole_number, metavar="K", help="passes over the batch")
+    parser.add_argument("--seed", type=_whole_number, help="seed (default 0)")
+    parser.add_argument("--out", metavar="DIR", help="folder for results (default runs/<env>-<what>-<time>)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="any spec field, e.g. algo.gamma=0.98"
+    )

@@ -1,0 +1,196 @@
+"""From parsed options and files to the nested data of a run or a sweep."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paceline.errors import RequestError, ResultsError
+
+if TYPE_CHECKING:
+    from paceline.spec import SweepSpec
+
+
+def run_data(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return a run's nested data: the config file, under the plan file, under the options, under --set."""
+    from paceline.spec import load_yaml, merge_fields
+
+    data: dict[str, Any] = load_yaml(Path(arguments.config)) if arguments.config else {}
+    if arguments.plan:
+        loaded = load_yaml(Path(arguments.plan))
+        if "plan" not in loaded:
+            raise RequestError(f"{arguments.plan}: expected a key 'plan', got {', '.join(loaded)}; give a plan.yaml")
+        data = merge_fields(data, {"plan": loaded["plan"]})
+    budget = {"total_steps": arguments.total_steps, "minutes": arguments.minutes}
+    given = {name: value for name, value in budget.items() if value is not None}
+    if given:
+        data["budget"] = given
+    data = _with_options(
+        data,
+        arguments,
+        {
+            "plan.num_env_runners": arguments.num_env_runners,
+            "plan.num_envs_per_env_runner": arguments.num_envs_per_env_runner,
+            "step_timeout_s": arguments.step_timeout_s,
+        },
+    )
+    if not arguments.resume:
+        _check_env_is_named(data, arguments)
+        data["plan"] = _plan_over_default(_env_id(data), data.get("plan", {}))
+    return data
+
+
+def sweep_data(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return a sweep's nested data; ``--config`` may hold a run, or a whole sweep as its ``spec.yaml`` does."""
+    from paceline.spec import load_yaml
+
+    loaded: dict[str, Any] = load_yaml(Path(arguments.config)) if arguments.config else {}
+    data = loaded if "base" in loaded else {"base": loaded}
+    base = data.get("base")
+    base = _with_options(base if isinstance(base, dict) else {}, arguments, {})
+    _check_env_is_named(base, arguments)
+    axes: dict[str, Any] = dict(data.get("axes") or {})
+    for field in ("num_env_runners", "num_envs_per_env_runner"):
+        text = getattr(arguments, field)
+        if text is not None:
+            axes[f"plan.{field}"] = _numbers(field, text)
+    for item in arguments.axis:
+        name, values = _assignment(item, "--axis")
+        axes[name] = values if isinstance(values, list) else [values]
+    memory_gib = arguments.trial_memory_gib
+    options = {
+        "iterations": arguments.iterations,
+        "repeats": arguments.repeats,
+        "warmup_iterations": arguments.warmup_iterations,
+        "trial_timeout_s": arguments.trial_timeout_s,
+        "trial_memory_bytes": None if memory_gib is None else int(memory_gib * 2**30),
+    }
+    return {**data, "base": base, "axes": axes, **{key: value for key, value in options.items() if value is not None}}
+
+
+def _with_options(data: dict[str, Any], arguments: argparse.Namespace, more: dict[str, Any]) -> dict[str, Any]:
+    from paceline.spec import set_field
+
+    options = {
+        "env.id": arguments.env,
+        "algo.name": arguments.algo,
+        "algo.batch_size": arguments.batch_size,
+        "algo.minibatch_size": arguments.minibatch_size,
+        "algo.num_epochs": arguments.num_epochs,
+        "plan.backend": arguments.backend,
+        "plan.inference": arguments.inference,
+        "plan.schedule": arguments.schedule,
+        "plan.device": arguments.device,
+        "plan.engine": arguments.engine,
+        "seed": arguments.seed,
+        **more,
+    }
+    for name, value in options.items():
+        if value is not None:
+            data = set_field(data, name, value)
+    for item in arguments.set:
+        name, value = _assignment(item, "--set")
+        data = set_field(data, name, value)
+    return data
+
+
+def _check_env_is_named(data: dict[str, Any], arguments: argparse.Namespace) -> None:
+    if "env" not in data:
+        raise RequestError(
+            f"expected an environment, got none; name one (paceline {arguments.command} CartPole-v1) or give --config"
+        )
+
+
+def _plan_over_default(env_id: str, given: Any) -> Any:
+    """Return the plan that suits environment and machine, with ``given`` fields laid over it.
+
+    Where runners or backend are given, the rest of the plan must not contradict them.
+    """
+    from paceline.machine import detect_machine
+    from paceline.training.resolve import default_plan
+
+    if not isinstance(given, dict) or "num_env_runners" in given:
+        return given
+    plan = default_plan(env_id, detect_machine()).model_dump(mode="json")
+    if given.get("backend") == "serial":
+        plan["num_env_runners"] = 0
+    elif given.get("backend") == "shm":
+        plan["num_env_runners"] = max(1, plan["num_env_runners"])
+    return {**plan, **given}
+
+
+def resumed_data(folder: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the nested data of the run in ``folder``, with what is ``given`` anew laid over it.
+
+    Raises:
+        ResultsError: the folder holds no training run.
+    """
+    from paceline.spec import load_yaml, merge_fields
+
+    _check_holds_run(folder)
+    stored = load_yaml(folder / "spec.yaml")
+    if "base" in stored:
+        raise ResultsError(
+            f"expected the folder of a training run, got that of a sweep; paceline sweep --resume {folder}"
+        )
+    if "budget" in given:  # one replaces the other: there is exactly one
+        stored.pop("budget", None)
+    return merge_fields(stored, given)
+
+
+def stored_sweep(folder: Path) -> SweepSpec:
+    """Return the sweep that ``folder`` holds.
+
+    Raises:
+        ResultsError: it holds none.
+    """
+    from paceline.spec import SweepSpec, build_spec, load_yaml
+
+    _check_holds_run(folder)
+    stored = load_yaml(folder / "spec.yaml")
+    if "base" not in stored:
+        raise ResultsError(
+            f"expected the folder of a sweep, got that of a training run; paceline train --resume {folder}"
+        )
+    return build_spec(SweepSpec, stored, source=str(folder / "spec.yaml"))
+
+
+def _check_holds_run(folder: Path) -> None:
+    if not (folder / "spec.yaml").is_file():
+        raise ResultsError(f"expected a folder with a paceline run to resume, got {folder}; give the --out of a run")
+
+
+def refuse_two_folders(arguments: argparse.Namespace) -> None:
+    """Refuse ``--resume DIR`` together with another ``--out``.
+
+    Raises:
+        RequestError: two folders are named.
+    """
+    if arguments.out and Path(arguments.out) != Path(arguments.resume):
+        raise RequestError(
+            f"expected one folder, got --resume {arguments.resume} and --out {arguments.out}; leave out --out to "
+            f"continue the run where it lies"
+        )
+
+
+def _env_id(data: dict[str, Any]) -> str:
+    env = data.get("env")
+    return str(env.get("id", "")) if isinstance(env, dict) else ""
+
+
+def _numbers(name: str, text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        option = "--" + name.replace("_", "-")
+        raise RequestError(f"expected whole numbers separated by commas after {option}, got {text!r}") from None
+
+
+def _assignment(item: str, option: str) -> tuple[str, Any]:
+    from paceline.spec import parse_value
+
+    name, equals, value = item.partition("=")
+    if not equals or not name:
+        raise RequestError(f"expected FIELD=VALUE after {option}, got {item!r}; write for example algo.num_epochs=5")
+    return name.strip(), parse_value(value)

@@ -145,3 +145,13 @@ def test_a_torso_that_does_not_fit_the_observations_is_refused() -> None:
         ActorCritic(NetworkSpec(torso="mlp"), spaces.Dict({"image": IMAGE, "vector": VECTOR}), 2)
     ActorCritic(NetworkSpec(torso="cnn"), IMAGE, 2)
     ActorCritic(NetworkSpec(torso="mlp"), VECTOR, 2)
+
+
+def test_layers_behind_the_convolutions_are_the_spec_s() -> None:
+    space = spaces.Box(0, 255, (8, 8, 3), np.uint8)
+    _, by_default, _ = build(space)
+    assert by_default["torso"]["params"]["Dense_0"]["kernel"].shape[-1] == 512
+    _, chosen, _ = build(space, hidden_sizes=(24, 16))
+    shapes = [chosen["torso"]["params"][f"Dense_{i}"]["kernel"].shape[-1] for i in range(2)]
+    assert shapes == [24, 16]
+    assert chosen["actor"]["params"]["Dense_0"]["kernel"].shape[0] == 16

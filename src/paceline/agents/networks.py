@@ -44,11 +44,14 @@ class Mlp(nn.Module):
 
 
 class CnnTorso(nn.Module):
-    """Images ``[.., H, W, C]`` and a vector ``[.., D]`` to features ``[.., 512 + D]``.
+    """Images ``[.., H, W, C]`` and a vector ``[.., D]`` to features ``[.., F + D]``.
 
-    The three convolutions of Mnih et al. 2015, with SAME padding so that small images work too. Integer images are
+    F is the last of ``hidden_sizes``, once per image. The three convolutions of Mnih et al. 2015, with SAME padding so that small images work too. Integer images are
     divided by 255.
     """
+
+    hidden_sizes: tuple[int, ...]
+    activation: str
 
     @nn.compact
     def __call__(self, encoded: Encoded) -> jax.Array:
@@ -59,7 +62,9 @@ class CnnTorso(nn.Module):
             for num_filters, size, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
                 x = nn.relu(nn.Conv(num_filters, (size, size), (stride, stride), kernel_init=orthogonal(np.sqrt(2)))(x))
             x = x.reshape(*x.shape[:-3], -1)
-            features.append(nn.relu(nn.Dense(512, kernel_init=orthogonal(np.sqrt(2)))(x)))
+            for width in self.hidden_sizes:
+                x = _ACTIVATIONS[self.activation](nn.Dense(width, kernel_init=orthogonal(np.sqrt(2)))(x))
+            features.append(x)
         return jnp.concatenate([*features, encoded.vector], axis=-1)
 
 
@@ -86,11 +91,12 @@ class ActorCritic:
             raise SpecError(
                 f"network.torso mlp expects observations without images, got {observation_space}; use torso cnn"
             )
-        self._torso = CnnTorso() if images else None
+        hidden_sizes, activation = default_layers(spec, has_images=bool(images))
+        self._torso = CnnTorso(hidden_sizes, activation) if images else None
         # Behind a shared torso one linear layer per head is the usual choice.
-        hidden = () if images else spec.hidden_sizes
-        self._actor = Mlp(hidden, num_outputs, 0.01, spec.activation)
-        self._critic = Mlp(hidden, 1, 1.0, spec.activation)
+        hidden = () if images else hidden_sizes
+        self._actor = Mlp(hidden, num_outputs, 0.01, activation)
+        self._critic = Mlp(hidden, 1, 1.0, activation)
 
     def init(self, key: jax.Array, example: Encoded) -> Params:
         """Return fresh parameters for observations shaped like ``example``."""
@@ -122,6 +128,12 @@ class ActorCritic:
         if self._torso is None:
             return encoded.vector
         return _apply(self._torso, params["torso"], encoded)
+
+
+def default_layers(spec: NetworkSpec, *, has_images: bool) -> tuple[tuple[int, ...], str]:
+    """Return ``spec``'s hidden sizes and activation, with what it leaves open filled in."""
+    hidden_sizes = spec.hidden_sizes if spec.hidden_sizes is not None else ((512,) if has_images else (64, 64))
+    return hidden_sizes, spec.activation or ("relu" if has_images else "tanh")
 
 
 def _apply(module: nn.Module, params: Params, inputs: Any) -> jax.Array:

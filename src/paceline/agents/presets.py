@@ -14,6 +14,7 @@ import gymnasium
 from gymnasium import spaces
 
 from paceline.agents.encoding import image_spaces
+from paceline.agents.networks import default_layers
 from paceline.errors import SpecError
 from paceline.spec import PPOSpec
 
@@ -52,7 +53,8 @@ def resolve_algo(algo: PPOSpec, observation_space: gymnasium.Space[Any], action_
     Raises:
         SpecError: the filled-in batch size is not a multiple of the minibatch size.
     """
-    if image_spaces(observation_space):
+    has_images = bool(image_spaces(observation_space))
+    if has_images:
         preset = _IMAGES
     elif isinstance(action_space, spaces.Box):
         preset = _CONTINUOUS
@@ -68,6 +70,8 @@ def resolve_algo(algo: PPOSpec, observation_space: gymnasium.Space[Any], action_
             f"expected batch_size to be a multiple of minibatch_size {filled['minibatch_size']}, got "
             f"{filled['batch_size']}; set both"
         )
+    hidden_sizes, activation = default_layers(algo.network, has_images=has_images)
+    filled["network"] = algo.network.model_copy(update={"hidden_sizes": hidden_sizes, "activation": activation})
     return algo.model_copy(update=filled)
 
 

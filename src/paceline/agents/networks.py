@@ -46,8 +46,8 @@ class Mlp(nn.Module):
 class CnnTorso(nn.Module):
     """Images ``[.., H, W, C]`` and a vector ``[.., D]`` to features ``[.., F + D]``.
 
-    F is the last of ``hidden_sizes``, once per image. The three convolutions of Mnih et al. 2015, with SAME padding so that small images work too. Integer images are
-    divided by 255.
+    F is the last of ``hidden_sizes``, once per image. The three convolutions of Mnih et al. 2015, with SAME padding so
+    that small images work too. Integer images are divided by 255.
     """
 
     hidden_sizes: tuple[int, ...]

@@ -1,7 +1,11 @@
 """Load the policy of a finished run and let it act in an environment of your own making.
 
+From the repository's root:
+
     paceline train --config configs/cartpole.yaml --out runs/cartpole
     python examples/use_policy.py runs/cartpole
+
+What it plays is one episode; `paceline evaluate runs/cartpole --episodes 100` plays many and gives an interval.
 """
 
 from __future__ import annotations

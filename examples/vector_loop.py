@@ -23,7 +23,9 @@ EPISODE_STEPS = 500
 ELITE = 4
 
 
-def play(env: gymnasium.vector.VectorEnv[Any, Any, Any], weights: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+def play(
+    env: gymnasium.vector.VectorEnv[Any, Any, Any], weights: NDArray[np.float64], seed: int
+) -> NDArray[np.float64]:
     """Play one episode of every environment with its own weights and return the returns, float64 ``[N]``."""
     observations, _ = env.reset(seed=seed)
     returns = np.zeros(env.num_envs)

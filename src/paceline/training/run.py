@@ -177,8 +177,7 @@ class _Loop:
             self.display.message(text)
 
     def _iterate(self, progress: float) -> None:
-        with self.interrupts.allowed():
-            iteration = self.driver.iterate(progress)
+        iteration = self.driver.iterate(progress, interruptible=self.interrupts.allowed)
         with self.ledger.phase(LOGGING):
             self.recorder.watch_returns(iteration)
         if time.monotonic() - self._checkpoint_s >= self.spec.checkpoint_every_s:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -156,11 +158,15 @@ class SyncDriver:
         self._compiled_update(self._batch(), self._permutations())
         return time.perf_counter() - begin
 
-    def iterate(self, progress: float) -> Iteration:
+    def iterate(
+        self, progress: float, *, interruptible: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> Iteration:
         """Sample one batch and learn from it.
 
         Args:
             progress: share of the budget that is spent, 0..1; anneals the learning rate.
+            interruptible: wraps the sampling. An exception that it raises leaves the driver as it was before the
+                iteration, but for the environments.
 
         Raises:
             EnvError: an environment broke.
@@ -175,7 +181,8 @@ class SyncDriver:
         def act(steps: NDArray[np.int32], observations: ObsTree) -> NDArray[Any]:
             return np.asarray(compiled(packed, noise, steps, observations))
 
-        episodes = self._collector.collect(act)
+        with interruptible():
+            episodes = self._collector.collect(act)
         with self._ledger.phase(TRANSFER):
             batch = self._batch()
             num_env_steps = self.buffer.num_env_steps()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from paceline.measure.result import IterationRecord
 
@@ -15,10 +18,7 @@ class TensorBoardLog:
     """
 
     def __init__(self, folder: Path) -> None:
-        # Slow to import, and trials of a sweep never need it.
-        from tensorboardX import SummaryWriter
-
-        self._writer = SummaryWriter(str(folder), flush_secs=30)
+        self._writer = _summary_writer()(str(folder), flush_secs=30)
 
     def write(self, record: IterationRecord, recent_return: float | None) -> None:
         """Write an iteration's scalars."""
@@ -40,3 +40,16 @@ class TensorBoardLog:
     def close(self) -> None:
         """Flush and close the file."""
         self._writer.close()
+
+
+def _summary_writer() -> Any:
+    """Return tensorboardX's writer; imported here because trials of a sweep never need it."""
+    # It imports PyTorch where that is installed, for seconds, only to know the type of its tensors.
+    hidden = "torch" not in sys.modules
+    if hidden:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # what makes an import raise ImportError
+    try:
+        return import_module("tensorboardX").SummaryWriter
+    finally:
+        if hidden:
+            del sys.modules["torch"]

@@ -309,13 +309,7 @@ def test_an_environment_of_ones_own_trains_and_its_policy_acts(tmp_path: Path) -
     [
         "cartpole",
         "halfcheetah-16envs",
-        pytest.param(
-            "images",
-            marks=pytest.mark.xfail(
-                reason="a batch of images alone has an encoded vector of no numbers, whose size PPO infers",
-                strict=True,
-            ),
-        ),
+        "images",
     ],
 )
 def test_the_configs_train(name: str, tmp_path: Path) -> None:

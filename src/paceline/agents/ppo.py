@@ -221,7 +221,10 @@ class PPO:
         )
         before = jax.tree.map(lambda x: x[:-1], encoded)
         samples = Samples(before, batch.actions, log_probs, advantages, advantages + values[:-1], values[:-1], weights)
-        samples = jax.tree.map(lambda x: _clear_where_invalid(x, batch.valid).reshape(-1, *x.shape[2:]), samples)
+        # The size is named, not inferred with -1: beside images alone, the encoded vector has no numbers at all.
+        samples = jax.tree.map(
+            lambda x: _clear_where_invalid(x, batch.valid).reshape(weights.size, *x.shape[2:]), samples
+        )
         return replace(state, policy=policy, return_stats=return_stats, discounted=discounted), samples
 
     def _metrics(self, history: dict[str, jax.Array], trainable: Any, samples: Samples) -> dict[str, jax.Array]:

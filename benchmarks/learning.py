@@ -1,7 +1,7 @@
 """How well PPO learns: a table over seeds, with intervals.
 
     CartPole-v1, 150,000 steps                   100 evaluation episodes, most probable actions
-    HalfCheetah-v5, 1,000,000 steps, 1 env       CleanRL's hyperparameters; mean return of the last 100 training episodes
+    HalfCheetah-v5, 1,000,000 steps, 1 env       CleanRL's hyperparameters; last 100 training episodes
     HalfCheetah-v5, 1,000,000 steps, 16 envs     the same batch, from 16 environments
 
 CleanRL publishes the mean training return of the last 100 episodes, so that is what is compared; 100 evaluation
@@ -106,7 +106,8 @@ def main() -> None:
             "seeds": seeds,
         }
         keep("learning", {"rows": rows})
-        print(json.dumps({row: {key: rows[row][key] for key in ("evaluation_return", "last_100_training_episodes")}}, indent=1))
+        for key in ("evaluation_return", "last_100_training_episodes"):
+            print(row, key, json.dumps(rows[row][key]))
 
 
 if __name__ == "__main__":

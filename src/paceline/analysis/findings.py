@@ -298,7 +298,9 @@ def _method(results: Results, tables: Sequence[ScalingTable]) -> tuple[str, ...]
             "Start-up, compilation and warm-up are timed apart and are no part of SPS; reset rows are not steps."
         )
     sentences += [
-        f"Speedups are over {table.baseline.label}: {table.baseline_rule}." for table in tables if table.baseline and len(table.rows) > 1
+        f"Speedups are over {table.baseline.label}: {table.baseline_rule}."
+        for table in tables
+        if table.baseline and len(table.rows) > 1
     ]
     if any(len(table.rows) > 1 for table in tables):
         sentences.append(

@@ -43,7 +43,7 @@ class ReportPaths:
 
 
 def write_report(out_dir: Path, *, html: bool = True) -> ReportPaths:
-    """Analyse the results in ``out_dir`` and write ``report.txt``, ``dashboard.png``, ``report.html`` and ``plan.yaml`` there.
+    """Analyse the results in ``out_dir`` and write report, dashboard, page and recommended plan there.
 
     Nothing is measured or started; partial results are reported as such. Each file appears whole or not at all.
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 
 import pytest
+from commands import Run
 
 from paceline import __version__
 from paceline.cli.parser import build_parser
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
 COMMANDS = ("doctor", "train", "sweep", "report", "evaluate")
 
 

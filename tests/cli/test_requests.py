@@ -137,7 +137,9 @@ def test_an_unforeseen_error_is_called_a_bug(
 
     monkeypatch.setattr("paceline.doctor.run_checks", fail)
     assert main(["doctor"]) == 1
-    assert "ZeroDivisionError: by accident; this is a bug in paceline, run again with --debug" in capsys.readouterr().err
+    assert (
+        "ZeroDivisionError: by accident; this is a bug in paceline, run again with --debug" in capsys.readouterr().err
+    )
     with pytest.raises(ZeroDivisionError):
         main(["doctor", "--debug"])
 

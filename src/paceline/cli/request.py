@@ -132,7 +132,7 @@ def resumed_data(folder: Path, given: dict[str, Any]) -> dict[str, Any]:
     stored = load_yaml(folder / "spec.yaml")
     if "base" in stored:
         raise ResultsError(
-            f"expected the folder of a training run, got that of a sweep; paceline sweep --resume {folder}"
+            f"expected the folder of a training run, got the sweep {folder}; run `paceline sweep --resume {folder}`"
         )
     if "budget" in given:  # one replaces the other: there is exactly one
         stored.pop("budget", None)
@@ -151,7 +151,7 @@ def stored_sweep(folder: Path) -> SweepSpec:
     stored = load_yaml(folder / "spec.yaml")
     if "base" not in stored:
         raise ResultsError(
-            f"expected the folder of a sweep, got that of a training run; paceline train --resume {folder}"
+            f"expected the folder of a sweep, got the training run {folder}; run `paceline train --resume {folder}`"
         )
     return build_spec(SweepSpec, stored, source=str(folder / "spec.yaml"))
 

@@ -1,0 +1,42 @@
+"""Environments and settings that several tests share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from paceline.spec import Plan, PPOSpec, RunSpec, build_spec
+
+
+class LengthBySeed(gymnasium.Env[NDArray[np.float32], np.int64]):
+    """Every step pays 1; episodes last 2 steps if the first seed was even, else 30."""
+
+    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self) -> None:
+        self._length = 2
+        self._steps = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        super().reset(seed=seed)
+        if seed is not None:
+            self._length = 30 if seed % 2 else 2
+        self._steps = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action: np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        self._steps += 1
+        return np.zeros(2, np.float32), 1.0, self._steps >= self._length, False, {}
+
+
+def small_spec(env: str, **fields: Any) -> RunSpec:
+    """Return a run of 4 environments with a learner that compiles and updates in no time."""
+    algo = PPOSpec(batch_size=64, minibatch_size=32, num_epochs=2)
+    plan = Plan(num_envs_per_env_runner=4, learner_threads=1, device="cpu")
+    return build_spec(RunSpec, {"env": {"id": env}, "algo": algo, "plan": plan, **fields})

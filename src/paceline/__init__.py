@@ -18,7 +18,7 @@ _HOMES = {
     "PacelineError": "paceline.errors",
     "Plan": "paceline.spec",
     "Policy": "paceline.training",
-    "RunResult": "paceline.measure",
+    "RunResult": "paceline.measure.result",
     "RunSpec": "paceline.spec",
     "SweepSpec": "paceline.spec",
     "make_env": "paceline.envs",
@@ -27,7 +27,7 @@ _HOMES = {
     "train": "paceline.training",
 }
 
-__all__ = ["__version__", "scaling", *sorted(_HOMES)]  # noqa: PLE0604
+__all__ = ["__version__", "scaling", *sorted(_HOMES)]
 
 
 def __getattr__(name: str) -> Any:

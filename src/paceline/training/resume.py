@@ -14,7 +14,7 @@ from paceline.training.checkpoint import Checkpoint
 
 
 def check_same_run(checkpoint: Checkpoint, spec: RunSpec) -> None:
-    """Refuse to continue a run as another one; plan, budget and learning rate may change.
+    """Refuse to continue a run as another one; plan, budget and learning rate may change, open fields may be anything.
 
     Raises:
         ResultsError: environment, algorithm or network differ.
@@ -29,7 +29,7 @@ def check_same_run(checkpoint: Checkpoint, spec: RunSpec) -> None:
             for field in NetworkSpec.model_fields
         ),
     ):
-        if old != new:
+        if new is not None and old != new:
             raise ResultsError(
                 f"cannot resume: expected {name} {old!r} as the run has had so far, got {new!r}; use another --out for "
                 f"a new run"

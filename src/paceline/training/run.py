@@ -103,6 +103,7 @@ def _train(spec: RunSpec, folder: RunFolder, *, resume: bool, display: Display, 
         ledger = Ledger()
         driver = SyncDriver(spec, venv, ledger)
         if previous is not None:
+            check_same_run(previous, spec)  # what was open is known now
             driver.restore(previous)
             check_budget_is_left(spec.budget, driver.total_env_steps, driver.num_updates)
         folder.write_spec(spec)

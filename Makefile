@@ -7,9 +7,12 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-OUT ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
+ifndef OUT
+OUT := runs/demo-$(shell date +%Y%m%d-%H%M%S)
+endif
 BIN := $(VENV)/bin
 
+.DELETE_ON_ERROR:
 .PHONY: demo test check bench clean
 
 # The batch of the published experiment (16384 steps), so that the table can be put beside it.
@@ -38,7 +41,9 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.learning
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "paceline needs Python 3.11 or newer, $(PYTHON) is older; run make PYTHON=python3.11 (or newer)"; exit 2; }
+	$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 2; }
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python

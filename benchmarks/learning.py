@@ -32,11 +32,11 @@ ROWS: dict[str, dict[str, Any]] = {
     },
     "halfcheetah-1": {
         "env": "HalfCheetah-v5",
-        "options": ["--total-steps", "1000000", "--num-env-runners", "0", "--num-envs-per-env-runner", "1"],
+        "options": ["--config", "configs/halfcheetah.yaml"],
     },
     "halfcheetah-16": {
         "env": "HalfCheetah-v5",
-        "options": ["--total-steps", "1000000", "--num-env-runners", "0", "--num-envs-per-env-runner", "16"],
+        "options": ["--config", "configs/halfcheetah.yaml", "--num-envs-per-env-runner", "16"],
     },
 }
 

@@ -2,8 +2,8 @@
 
 Every measurement is a fresh process that trains for a few iterations; the contenders take turns, so that whatever else
 the machine does hits all of them alike. Same environment, batch, minibatch, epochs and network (MLP 2x64) everywhere.
-SB3 runs with as many torch threads as it does best with (measured: 1 and all cores), and its first iteration is left
-out, as ours is. Ours normalises observations and rewards, SB3 is spared that (its VecNormalize costs time).
+SB3 runs with one torch thread and, in one process, with one per core as well; its first iteration is left out, as ours
+is. Ours normalises observations and rewards, SB3 is spared that (its VecNormalize costs time).
 
     python -m benchmarks.train_vs_sb3 [--rounds 5] [--only big|small]
 """

@@ -316,3 +316,20 @@ def test_every_spec_refuses_unknown_keys() -> None:
     for cls in Spec.__subclasses__():
         assert cls.model_config["extra"] == "forbid"
         assert cls.model_config["frozen"] is True
+
+
+@pytest.mark.parametrize("text", ["2020-13-45", "[" * 3000])
+def test_values_that_yaml_chokes_on_are_refused_in_a_sentence(text: str) -> None:
+    with pytest.raises(SpecError, match="cannot read the value"):
+        parse_value(text)
+
+
+@pytest.mark.parametrize(
+    ("total", "planned"), [(150_000, 149_504), (1024, 1024), (1023, 1024), (1, 1024), (2048, 2048)]
+)
+def test_a_budget_of_steps_is_never_overrun_but_by_a_first_batch(total: int, planned: int) -> None:
+    assert Budget(total_steps=total).planned_env_steps(1024) == planned
+
+
+def test_other_budgets_plan_no_steps() -> None:
+    assert Budget(minutes=1.0).planned_env_steps(1024) is None

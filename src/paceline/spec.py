@@ -111,7 +111,7 @@ class Plan(Spec):
     num_envs_per_env_runner: int = Field(default=8, ge=1)
     inference: Inference = "learner"
     schedule: Schedule = "sync"
-    learner_threads: int | None = Field(default=None, ge=1, description="None: as many as there are usable cores")
+    learner_threads: int | None = Field(default=None, ge=1, description="None: 1, or all usable cores for images")
     runner_threads: int = Field(default=1, ge=1)
     pin_cores: bool = False
     device: Device = "auto"
@@ -180,6 +180,10 @@ class Budget(Spec):
                 f"expected exactly one of total_steps, minutes and iterations, got {' and '.join(given) or 'none'}"
             )
         return self
+
+    def planned_env_steps(self, batch_size: int) -> int | None:
+        """Return the steps of the whole batches that fit into ``total_steps`` (at least one batch), None without it."""
+        return None if self.total_steps is None else max(1, self.total_steps // batch_size) * batch_size
 
 
 class RunSpec(Spec):
@@ -252,14 +256,14 @@ def load_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise SpecError(f"{path}: no such file; give the path of a YAML file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
+        raise SpecError(f"{path}: cannot be read: {error}; check the path and its permissions") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2020-13-45
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not valid YAML"
-        raise SpecError(f"{path}: broken YAML{where}: {problem}") from None
+        raise SpecError(f"{path}: broken YAML{where}: {problem}; mend the file") from None
     if not isinstance(data, dict):
-        raise SpecError(f"{path}: expected a mapping of keys (env, algo, plan, ..), got {type(data).__name__}")
+        raise SpecError(f"{path}: expected a mapping of keys (env, algo, plan, ..), got {type(data).__name__}; write it as in configs/")
     return data
 
 
@@ -305,7 +309,7 @@ def parse_value(text: str) -> Any:
     """
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise SpecError(f"cannot read the value {text!r}; write a number, true, false, a word or [a, list]") from None
     if isinstance(value, str):  # YAML 1.1 reads 3e-4 as a string
         try:

@@ -206,7 +206,7 @@ def _add_evaluate(commands: Any) -> None:
         "evaluate",
         run_evaluate,
         "examples:\n  paceline evaluate runs/cartpole --episodes 100\n"
-        "  paceline evaluate runs/cartpole/checkpoints/000000150528 --sampled --json",
+        "  paceline evaluate runs/cartpole/checkpoints/000000149504 --sampled --json",
     )
     parser.add_argument("folder", metavar="DIR", help="the --out folder of train, or one checkpoint's folder")
     parser.add_argument(

@@ -36,11 +36,12 @@ def check_same_run(checkpoint: Checkpoint, spec: RunSpec) -> None:
             )
 
 
-def check_budget_is_left(budget: Budget, total_env_steps: int, num_updates: int) -> None:
+def check_budget_is_left(budget: Budget, batch_size: int, total_env_steps: int, num_updates: int) -> None:
     """Refuse to continue a run that is complete: its results would be replaced by nothing.
 
     Args:
         budget: the resumed run's budget.
+        batch_size: environment steps of one iteration.
         total_env_steps: environment steps so far.
         num_updates: iterations so far.
 
@@ -48,7 +49,7 @@ def check_budget_is_left(budget: Budget, total_env_steps: int, num_updates: int)
         PlanError: the budget is spent.
     """
     for name, done, limit in (
-        ("total_steps", total_env_steps, budget.total_steps),
+        ("total_steps", total_env_steps, budget.planned_env_steps(batch_size)),
         ("iterations", num_updates, budget.iterations),
     ):
         if limit is not None and done >= limit:

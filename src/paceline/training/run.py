@@ -105,7 +105,7 @@ def _train(spec: RunSpec, folder: RunFolder, *, resume: bool, display: Display, 
         if previous is not None:
             check_same_run(previous, spec)  # what was open is known now
             driver.restore(previous)
-            check_budget_is_left(spec.budget, driver.total_env_steps, driver.num_updates)
+            check_budget_is_left(spec.budget, driver.batch_size, driver.total_env_steps, driver.num_updates)
         folder.write_spec(spec)
         with contextlib.suppress(OSError):
             display.begin(spec)
@@ -169,7 +169,10 @@ class _Loop:
         try:
             self._save()
         except OutputError as error:
-            failure = failure or error
+            if failure is None or isinstance(failure, KeyboardInterrupt):
+                failure = error  # whoever stops a run must hear that its last steps are not saved
+            else:
+                self.say(str(error))
         return (*_ending(failure), failure)
 
     def say(self, text: str) -> None:
@@ -202,8 +205,9 @@ class _Loop:
 
     def _progress(self) -> float:
         budget = self.spec.budget
-        if budget.total_steps is not None:
-            return self.driver.total_env_steps / budget.total_steps
+        planned = budget.planned_env_steps(self.driver.batch_size)
+        if planned is not None:
+            return self.driver.total_env_steps / planned
         if budget.minutes is not None:
             return (time.monotonic() - self._begin_s) / (60 * budget.minutes)
         return self.driver.num_updates / (budget.iterations or 1)

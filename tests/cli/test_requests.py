@@ -148,3 +148,10 @@ def test_an_unforeseen_error_is_called_a_bug(
 def test_whole_numbers_may_be_written_as_people_do(text: str, value: int) -> None:
     steps = parse(["train", "CartPole-v1", "--total-steps", text]).total_steps
     assert (steps, type(steps)) == (value, int)
+
+
+def test_the_engine_is_this_program_s_own_or_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ["sweep", "CartPole-v1", "--num-env-runners", "0", "--dry-run", "--out", str(tmp_path / "out")]
+    assert main([*words, "--engine", "rllib"]) == 2
+    assert "expected an engine of this version (paceline), got rllib" in capsys.readouterr().err
+    assert main([*words, "--engine", "paceline"]) == 0

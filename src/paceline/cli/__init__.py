@@ -27,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PacelineError as error:
         return _fail(error, debug=debug)
     except KeyboardInterrupt:
-        print("stopped; everything so far is saved", file=sys.stderr)
+        saves = arguments.command in ("train", "sweep")
+        print("stopped; everything so far is saved" if saves else "stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader (`| head`) has gone: nothing is wrong. Keep Python from complaining when it flushes at exit.

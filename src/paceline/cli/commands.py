@@ -170,7 +170,7 @@ def _print_report(paths: ReportPaths) -> None:
     print(paths.text.read_text(encoding="utf-8"))
     print(f"report    {paths.text}\ndashboard {paths.picture}\npage      {paths.page}")
     if paths.plan is not None:
-        print(f"plan      {paths.plan}   (paceline train ENV --plan {paths.plan})")
+        print(f"plan      {paths.plan}   (paceline train ENV --plan {shlex.quote(str(paths.plan))})")
     sys.stdout.flush()
 
 

@@ -228,7 +228,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inference", metavar="WHERE", help="where the policy acts: learner")
     parser.add_argument("--schedule", metavar="NAME", help="sync")
     parser.add_argument("--device", metavar="NAME", help="auto, cpu or gpu")
-    parser.add_argument("--engine", metavar="NAME", help="local")
+    parser.add_argument("--engine", metavar="NAME", help="whose trainer: paceline")
     parser.add_argument("--batch-size", type=_whole_number, metavar="B", help="steps per update, over all environments")
     parser.add_argument("--minibatch-size", type=_whole_number, metavar="M", help="steps per gradient step")
     parser.add_argument("--num-epochs", type=_whole_number, metavar="K", help="passes over the batch")

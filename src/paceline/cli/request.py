@@ -82,7 +82,7 @@ def _with_options(data: dict[str, Any], arguments: argparse.Namespace, more: dic
         "plan.inference": arguments.inference,
         "plan.schedule": arguments.schedule,
         "plan.device": arguments.device,
-        "plan.engine": arguments.engine,
+        "plan.engine": _engine(arguments.engine),
         "seed": arguments.seed,
         **more,
     }
@@ -93,6 +93,17 @@ def _with_options(data: dict[str, Any], arguments: argparse.Namespace, more: dic
         name, value = _assignment(item, "--set")
         data = set_field(data, name, value)
     return data
+
+
+def _engine(name: str | None) -> str | None:
+    """Return the plan's engine for ``--engine``: ``paceline`` is this program's own trainer on this machine.
+
+    Raises:
+        RequestError: a trainer that this version cannot drive.
+    """
+    if name == "rllib":
+        raise RequestError("expected an engine of this version (paceline), got rllib; leave out --engine")
+    return "local" if name == "paceline" else name
 
 
 def _check_env_is_named(data: dict[str, Any], arguments: argparse.Namespace) -> None:

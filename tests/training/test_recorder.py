@@ -54,15 +54,18 @@ def test_a_run_without_an_iteration_has_no_figures() -> None:
     assert (result.summary, result.ledger, result.resources, result.iterations) == (None, None, None, ())
 
 
+def told(made: RunRecorder) -> tuple[float | None, float | None]:
+    return made.recent_return, made.best_return
+
+
 def test_the_running_mean_forgets_and_the_best_does_not() -> None:
     made = recorder()
-    assert made.recent_return is None
     made.watch_returns(iteration())
-    assert (made.recent_return, made.best_return) == (None, None)
+    assert told(made) == (None, None)
     made.watch_returns(iteration(10.0, 20.0))
-    assert (made.recent_return, made.best_return) == (15.0, 15.0)
+    assert told(made) == (15.0, 15.0)
     made.watch_returns(iteration(*[0.0] * RETURN_WINDOW))
-    assert (made.recent_return, made.best_return) == (0.0, 15.0)
+    assert told(made) == (0.0, 15.0)
 
 
 def test_a_resumed_run_keeps_what_it_had_and_numbers_on() -> None:

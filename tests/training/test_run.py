@@ -10,14 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from fake_envs import LengthBySeed, small_spec
 
 import paceline
 from paceline.errors import (
     EnvNotFoundError,
-    NonFiniteLossError,
     OutputError,
     PacelineError,
     PlanError,
@@ -129,21 +127,12 @@ def test_what_cannot_start_leaves_no_folder(
 
 
 def test_minutes_end_a_run(spec: RunSpec, tmp_path: Path) -> None:
-    result = paceline.train(spec, out=tmp_path / "run", budget=Budget(minutes=0.002))
+    display = Watcher()
+    result = paceline.train(spec, out=tmp_path / "run", budget=Budget(minutes=0.002), display=display)
     assert result.outcome == "ok"
-    assert result.summary is not None
-    assert result.summary.total_training_time_s >= 0.12
-
-
-def test_nan_keeps_the_last_good_checkpoint(spec: RunSpec, tmp_path: Path) -> None:
-    env = {"id": "synthetic:faulty?fault=nan-reward&at=40&episode_length=10"}
-    with pytest.raises(NonFiniteLossError):
-        paceline.train(spec, out=tmp_path / "run", env=env, budget=Budget(iterations=9))
-    (run,) = load_results(tmp_path / "run").experiments
-    assert (run.outcome, len(run.iterations)) == ("nan", 2)
-    checkpoint = CheckpointStore(tmp_path / "run" / "checkpoints").last()
-    assert checkpoint.meta["num_updates"] == 2
-    assert all(np.isfinite(array).all() for array in checkpoint.arrays.values())
+    assert all(status.progress < 1 for status in display.seen[:-1])
+    last = display.seen[-1]
+    assert 0 < last.progress <= last.elapsed_s / 0.12  # the clock goes on between the two readings
 
 
 def test_ctrl_c_while_saving_waits_until_all_is_saved(

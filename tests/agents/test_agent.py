@@ -155,6 +155,22 @@ def test_sampled_actions_follow_their_key(discrete_agent: Agent) -> None:
     assert set(np.asarray(first).tolist()) == {0, 1, 2, 3}
 
 
+def test_building_a_policy_draws_nothing_from_the_spaces() -> None:
+    """With backend serial they are environment 0's own: drawing from them would change its data, and no other's."""
+    parts = {"image": spaces.Box(0, 255, (8, 8, 3), np.uint8), "label": spaces.Discrete(3, start=5), "vector": BOX}
+    space, action_space = spaces.Dict(parts, seed=4), spaces.Discrete(2, seed=5)
+
+    def states() -> list[Any]:
+        return [part.np_random.bit_generator.state for part in (*space.spaces.values(), space, action_space)]
+
+    before = states()
+    agent = Agent(NETWORK, space, action_space, normalize_observations=True)
+    policy = jax.eval_shape(agent.init, KEY)
+    assert states() == before
+    assert policy.observation_stats is not None
+    assert policy.observation_stats.mean.shape == (6,)
+
+
 def test_spaces_that_cannot_be_handled_are_refused() -> None:
     with pytest.raises(UnsupportedSpaceError, match="observation space"):
         Agent(NETWORK, spaces.Text(3), spaces.Discrete(2), normalize_observations=False)

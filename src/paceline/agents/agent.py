@@ -20,6 +20,7 @@ from paceline.agents.encoding import Encoded, check_observation_space, encode, v
 from paceline.agents.networks import ActorCritic, Params
 from paceline.agents.normalise import RunningStats, normalise
 from paceline.spec import NetworkSpec
+from paceline.vector.spaces import zeros
 
 
 @struct.dataclass
@@ -71,8 +72,7 @@ class Agent:
 
     def init(self, key: jax.Array) -> PolicyState:
         """Return a fresh policy."""
-        example = jax.tree.map(jnp.asarray, self.observation_space.sample())
-        encoded = jax.tree.map(lambda x: x[None], encode(self.observation_space, example))
+        encoded = encode(self.observation_space, zeros(self.observation_space, (1,)))
         stats = RunningStats.create(vector_size(self.observation_space)) if self.normalize_observations else None
         log_std = jnp.zeros(self.distribution.num_outputs) if self.distribution.has_log_std else None
         return PolicyState(self.network.init(key, encoded), log_std, stats)

@@ -8,10 +8,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 from paceline.vector.base import ObsTree, StepBatch
+from paceline.vector.spaces import zeros
 
 
 class RolloutBuffer:
@@ -42,7 +42,7 @@ class RolloutBuffer:
         shape = (rollout_length, num_envs)
         self.rollout_length = rollout_length
         self.num_envs = num_envs
-        self.observations: ObsTree = _zeros(observation_space, (rollout_length + 1, num_envs))
+        self.observations: ObsTree = zeros(observation_space, (rollout_length + 1, num_envs))
         self.actions = np.zeros((*shape, *action_shape), action_dtype)
         self.rewards = np.zeros(shape, np.float32)
         self.terminated = np.zeros(shape, np.bool_)
@@ -53,7 +53,7 @@ class RolloutBuffer:
         self._final_space = observation_space
         self._final_capacity = final_capacity
         self._final_rows: list[int] = []
-        self._final_observations: ObsTree = _zeros(observation_space, (final_capacity,))
+        self._final_observations: ObsTree = zeros(observation_space, (final_capacity,))
 
     def row(self, t: int) -> ObsTree:
         """Return the observations of row ``t``, views ``[N, ...]``."""
@@ -121,18 +121,9 @@ class RolloutBuffer:
         old, used = self._final_observations, len(self._final_rows)
         while self._final_capacity < needed:
             self._final_capacity *= 2
-        self._final_observations = _zeros(self._final_space, (self._final_capacity,))
+        self._final_observations = zeros(self._final_space, (self._final_capacity,))
         for path in self._leaves:
             _leaf(self._final_observations, path)[:used] = _leaf(old, path)[:used]
-
-
-def _zeros(space: gymnasium.Space[Any], lead: tuple[int, ...]) -> ObsTree:
-    if isinstance(space, spaces.Dict):
-        return {key: _zeros(part, lead) for key, part in space.spaces.items()}
-    if isinstance(space, spaces.Tuple):
-        return tuple(_zeros(part, lead) for part in space.spaces)
-    dtype = np.float32 if np.issubdtype(space.dtype, np.floating) else space.dtype
-    return np.zeros((*lead, *(space.shape or ())), dtype)
 
 
 def _map(function: Callable[[Any], Any], tree: ObsTree) -> ObsTree:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
@@ -30,6 +29,7 @@ from paceline.spec import PPOSpec, RunSpec
 from paceline.training.checkpoint import Checkpoint
 from paceline.vector import make_vec
 from paceline.vector.base import ObsTree, VecEnv
+from paceline.vector.spaces import zeros
 
 _ENV_STEPS = "env_steps"
 STEP_TIMEOUT_S = 600.0
@@ -202,8 +202,7 @@ class SyncDriver:
         return Iteration(num_env_steps, episodes, metrics)
 
     def _observation_shapes(self) -> Any:
-        sample = self.agent.observation_space.sample()
-        return jax.tree.map(jnp.asarray, sample)
+        return zeros(self.agent.observation_space, ())
 
     def _draw_noise(self) -> jax.Array:
         first_steps = self._collector.total_steps.astype(np.int32)

@@ -70,6 +70,19 @@ def assemble(space: Space[Any], arrays: Iterator[NDArray[Any]]) -> ArrayTree:
     return next(arrays)
 
 
+def zeros(space: Space[Any], lead: tuple[int, ...]) -> ArrayTree:
+    """Return zeros in place of observations: one array ``[*lead, *shape]`` per leaf, nested as ``space`` nests.
+
+    Floating-point leaves are float32, which is what networks compute in; integers are as the space has them. The space
+    is only read: its generator, which may be an environment's own, does not advance as ``sample`` would make it.
+    """
+    arrays = (
+        np.zeros((*lead, *leaf.shape), np.float32 if np.issubdtype(leaf.dtype, np.floating) else leaf.dtype)
+        for leaf in leaves(space)
+    )
+    return assemble(space, arrays)
+
+
 def map_tree(function: Callable[[NDArray[Any]], Any], tree: ArrayTree) -> Any:
     """Apply ``function`` to every array of ``tree`` and keep the nesting."""
     if isinstance(tree, dict):

@@ -147,6 +147,52 @@ def test_other_observation_spaces_are_refused_with_the_way_out(space: gymnasium.
         check_observation_space(space)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "divisor"),
+    [
+        (0.0, 255.0, 255.0),
+        (-2.0, 2.0, 2.0),
+        (0.0, 1.0, 1.0),
+        (0.0, 0.5, 1.0),
+        (-np.inf, np.inf, 1.0),
+        (0.0, np.where(np.arange(5 * 5 * 2) == 7, 9.0, 255.0).reshape(5, 5, 2), 1.0),  # no one bound
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_float_images_are_scaled_by_the_bound_of_their_space(low: float, high: Any, divisor: float, dtype: Any) -> None:
+    shape = (5, 5, 2)
+    space = spaces.Box(np.full(shape, low, dtype), np.full(shape, high, dtype), shape, dtype)
+    image = np.random.default_rng(0).uniform(0, 255, size=(3, 5, 5, 2)).astype(dtype)
+    encoded = encode(space, image)
+    assert encoded.images[0].dtype == np.float32
+    np.testing.assert_allclose(encoded.images[0], image / divisor, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(-1, 1, (0,)),
+        spaces.Box(-1, 1, (3, 0)),
+        spaces.Dict({}),
+        spaces.Tuple(()),
+        spaces.Dict({"inner": spaces.Tuple((spaces.Dict({}), spaces.Box(-1, 1, (0,))))}),
+    ],
+    ids=str,
+)
+def test_nothing_to_observe_is_refused(space: gymnasium.Space[Any]) -> None:
+    with pytest.raises(UnsupportedSpaceError, match=r"at least one number, got .*; have the environment observe"):
+        check_observation_space(space)
+
+
+def test_an_empty_part_is_refused_only_as_an_image() -> None:
+    with_empty = spaces.Dict({"empty": spaces.Box(-1, 1, (0,)), "full": spaces.Box(-1, 1, (2,)), "no": spaces.Dict({})})
+    check_observation_space(with_empty)
+    observation = {"empty": np.zeros((4, 0), np.float32), "full": np.ones((4, 2), np.float32), "no": {}}
+    np.testing.assert_array_equal(encode(with_empty, observation).vector, np.ones((4, 2)))
+    with pytest.raises(UnsupportedSpaceError, match=r"one pixel .* shape \(0, 8, 3\); leave this part out"):
+        check_observation_space(spaces.Tuple((spaces.Discrete(2), spaces.Box(0, 1, (0, 8, 3)))))
+
+
 @pytest.mark.parametrize("space", [*FLAT, NESTED], ids=lambda space: type(space).__name__)
 def test_supported_spaces_pass_the_check(space: gymnasium.Space[Any]) -> None:
     check_observation_space(space)

@@ -122,7 +122,7 @@ def test_images_and_vector_all_reach_the_heads() -> None:
         assert np.all(np.abs(before - value(params, other)) > 1e-4)
 
 
-def test_integer_images_are_scaled_to_one_and_float_images_are_taken_as_they_are() -> None:
+def test_integer_images_are_scaled_to_one_and_encoded_float_images_are_taken_as_they_are() -> None:
     actor_critic, params, encoded = build(IMAGE, drawn=True)
     scaled = encoded._replace(images=(np.asarray(encoded.images[0], np.float32) / 255,))
     value = jax.jit(actor_critic.value)

@@ -546,19 +546,20 @@ def test_a_bandit_is_solved_in_a_few_updates(kind: str) -> None:
 
 
 @pytest.mark.slow
-def test_an_agent_that_sees_images_and_a_vector_learns() -> None:
-    space = spaces.Dict({"image": spaces.Box(0, 255, (8, 8, 3), np.uint8), "vector": spaces.Box(-1, 1, (2,))})
+@pytest.mark.parametrize("with_vector", [True, False], ids=["image and vector", "image alone"])
+def test_an_agent_that_sees_images_learns(with_vector: bool) -> None:
+    image_space = spaces.Box(0, 255, (8, 8, 3), np.uint8)
+    both = spaces.Dict({"image": image_space, "vector": spaces.Box(-1, 1, (2,))})
+    space: gymnasium.Space[Any] = both if with_vector else image_space
     spec = PPOSpec(**{**FIELDS, "batch_size": 4, "minibatch_size": 2, "num_epochs": 1, "normalize_rewards": False})
     agent = Agent(spec.network, space, spaces.Discrete(2), normalize_observations=True)
     ppo = PPO(spec, agent)
     state = jax.jit(ppo.init, static_argnums=1)(jax.random.key(0), 2)
     rng = np.random.default_rng(0)
 
-    def observe(*lead: int) -> dict[str, NDArray[Any]]:
-        return {
-            "image": rng.integers(256, size=(*lead, 8, 8, 3)).astype(np.uint8),
-            "vector": rng.normal(size=(*lead, 2)).astype(np.float32),
-        }
+    def observe(*lead: int) -> Any:
+        image = rng.integers(256, size=(*lead, 8, 8, 3)).astype(np.uint8)
+        return {"image": image, "vector": rng.normal(size=(*lead, 2)).astype(np.float32)} if with_vector else image
 
     flags = np.zeros((2, 2), bool)
     batch = Batch(

@@ -1,8 +1,8 @@
 """From Gymnasium observations to arrays that a network reads.
 
-An observation is a tree (array, dict or tuple of arrays). Images (rank 3) stay images; everything else becomes one
-float32 vector: boxes are flattened, ``Discrete`` and ``MultiDiscrete`` become one-hot, the parts are concatenated in
-the order of the space.
+An observation is a tree (array, dict or tuple of arrays). Images (rank 3) stay images, those of floating point scaled
+by the upper bound that their space states; everything else becomes one float32 vector: boxes are flattened,
+``Discrete`` and ``MultiDiscrete`` become one-hot, the parts are concatenated in the order of the space.
 """
 
 from __future__ import annotations
@@ -36,14 +36,28 @@ def check_observation_space(space: gymnasium.Space[Any]) -> None:
 
     Raises:
         UnsupportedSpaceError: ``space``, or a part of it, is none of Box, Discrete, MultiDiscrete, MultiBinary, Dict
-            and Tuple.
+            and Tuple; an image has no pixels; or there is nothing to observe at all.
     """
+    _check_parts(space)
+    if not vector_size(space) and not image_spaces(space):
+        raise UnsupportedSpaceError(
+            f"expected an observation space that holds at least one number, got {space}; have the environment observe "
+            f"something, if only a constant Box of shape (1,)"
+        )
+
+
+def _check_parts(space: gymnasium.Space[Any]) -> None:
     if isinstance(space, spaces.Dict):
         for part in space.spaces.values():
-            check_observation_space(part)
+            _check_parts(part)
     elif isinstance(space, spaces.Tuple):
         for part in space.spaces:
-            check_observation_space(part)
+            _check_parts(part)
+    elif is_image(space) and 0 in (space.shape or ()):
+        raise UnsupportedSpaceError(
+            f"expected an image with at least one pixel and one channel, got an observation of shape {space.shape}; "
+            f"leave this part out of the observation space"
+        )
     elif not isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
         raise UnsupportedSpaceError(
             f"expected an observation space made of Box, Discrete, MultiDiscrete, MultiBinary, Dict and Tuple, got "
@@ -109,11 +123,20 @@ def _encode_part(
         hots = [jax.nn.one_hot(value[..., i], int(n)) for i, n in enumerate(space.nvec.ravel())]
         vectors.append(jnp.concatenate(hots, axis=-1))
     elif isinstance(space, spaces.Box) and is_image(space):
-        images.append(_channels_last(space, jnp.asarray(observation)))
+        images.append(_scaled(space, _channels_last(space, jnp.asarray(observation))))
     else:
         value = jnp.asarray(observation)
         rank = len(space.shape or ())
         vectors.append(value.reshape(*value.shape[: value.ndim - rank], -1).astype(jnp.float32))
+
+
+def _scaled(space: spaces.Box, image: jax.Array) -> jax.Array:
+    # Integer images keep their dtype until the network reads them: stored as floats, a batch would be four times as
+    # large. Floats gain nothing by waiting, and only the space knows their bound.
+    high = float(space.high.flat[0])
+    if not np.issubdtype(space.dtype, np.floating) or not 1 < high < np.inf or (space.high != high).any():
+        return image
+    return image / high
 
 
 def _channels_last(space: spaces.Box, image: jax.Array) -> jax.Array:

@@ -47,7 +47,8 @@ class CnnTorso(nn.Module):
     """Images ``[.., H, W, C]`` and a vector ``[.., D]`` to features ``[.., F + D]``.
 
     F is the last of ``hidden_sizes``, once per image. The three convolutions of Mnih et al. 2015, with SAME padding so
-    that small images work too. Integer images are divided by 255.
+    that small images work too. Integer images are divided by 255; images of floating point come scaled from
+    :func:`paceline.agents.encoding.encode`.
     """
 
     hidden_sizes: tuple[int, ...]

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,28 @@ def test_factories_travel() -> None:
     assert pickle.loads(pickle.dumps(factory)) == factory
 
 
+def test_a_spec_names_only_what_its_name_finds_again() -> None:
+    from gymnasium.envs.classic_control import CartPoleEnv
+
+    class Local(CartPoleEnv):
+        pass
+
+    spec = env_factory(CartPoleEnv, sutton_barto_reward=True).spec
+    assert spec == EnvSpec(id=f"{CartPoleEnv.__module__}:CartPoleEnv", kwargs={"sutton_barto_reward": True})
+    assert isinstance(make_env(spec).unwrapped, CartPoleEnv)
+    for env in (lambda: CartPoleEnv(), Local, partial(gymnasium.make, "CartPole-v1"), Builders.build):
+        factory = env_factory(env)
+        factory().close()
+        with pytest.raises(SpecError, match=r"name finds again, got \S+:.*; define it with def at the top level, or"):
+            _ = factory.spec
+
+
+class Builders:
+    @staticmethod
+    def build() -> gymnasium.Env[Any, Any]:
+        return gymnasium.make("CartPole-v1")
+
+
 @pytest.mark.parametrize(
     ("env", "family"),
     [
@@ -158,7 +181,7 @@ import mujoco
 from paceline.envs import make_env
 from paceline.envs.mujoco_log import quiet_model_loading
 make_env("HalfCheetah-v5").close()
-with quiet_model_loading(load_mujoco=True):
+with quiet_model_loading():
     mujoco.MjModel.from_xml_string("<mujoco><compiler {}/></mujoco>")
 assert mujoco.get_mju_user_warning() is None
 """
@@ -170,6 +193,40 @@ def test_only_the_known_harmless_message_of_mujoco_is_dropped(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+CALLABLE_SCRIPT = """
+import sys
+import gymnasium
+from paceline.envs import make_env
+def build():
+    assert "mujoco" not in sys.modules
+    env = gymnasium.make("HalfCheetah-v5")
+    if {warn}:
+        sys.modules["mujoco"].get_mju_user_warning()("unstable")
+    return env
+finders = list(sys.meta_path)
+make_env("synthetic:busy")
+assert "mujoco" not in sys.modules and sys.meta_path == finders
+make_env({env}).close()
+import mujoco
+assert mujoco.get_mju_user_warning() is None and sys.meta_path == finders
+assert "exec_module" not in vars(mujoco.__spec__.loader)
+"""
+
+
+@pytest.mark.parametrize("env", ["build", "lambda: build()", "'__main__:build'"])
+def test_a_callable_that_is_the_first_to_import_mujoco_is_quiet_too(env: str, tmp_path: Path) -> None:
+    pytest.importorskip("mujoco")
+    done = run_python(CALLABLE_SCRIPT.format(env=env, warn=False), tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_callable_that_is_the_first_to_import_mujoco_keeps_other_warnings(tmp_path: Path) -> None:
+    pytest.importorskip("mujoco")
+    done = run_python(CALLABLE_SCRIPT.format(env="build", warn=True), tmp_path)
+    assert (done.returncode, done.stderr) == (0, "WARNING: unstable\n")
+
+
 def test_other_warnings_of_mujoco_are_shown(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     mujoco = pytest.importorskip("mujoco")
     from paceline.envs.mujoco_log import quiet_model_loading
@@ -177,7 +234,7 @@ def test_other_warnings_of_mujoco_are_shown(capfd: pytest.CaptureFixture[str], t
     heard: list[str] = []
     mujoco.set_mju_user_warning(heard.append)
     try:
-        with quiet_model_loading(load_mujoco=True):
+        with quiet_model_loading():
             handler = mujoco.get_mju_user_warning()
             handler("the simulation is unstable")
             handler("compiler attribute 'settotalmass' is deprecated and so on")
@@ -186,7 +243,7 @@ def test_other_warnings_of_mujoco_are_shown(capfd: pytest.CaptureFixture[str], t
     assert heard == ["the simulation is unstable"]
     done = run_python(
         "import mujoco\nfrom paceline.envs.mujoco_log import quiet_model_loading\n"
-        "with quiet_model_loading(load_mujoco=True): mujoco.get_mju_user_warning()('unstable')",
+        "with quiet_model_loading(): mujoco.get_mju_user_warning()('unstable')",
         tmp_path,
     )
     assert done.stderr == "WARNING: unstable\n"

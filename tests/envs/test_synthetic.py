@@ -59,7 +59,30 @@ def test_a_step_costs_at_least_what_it_says(name: str, clock: Any) -> None:
 
 def test_busy_computes_and_sleep_does_not() -> None:
     assert spent(make_env("synthetic:busy?us=300"), 20, time.thread_time) >= 20 * 300e-6
-    assert spent(make_env("synthetic:sleep?ms=2"), 20, time.thread_time) < 20 * 2e-3 / 2
+
+    class Clock:
+        """Time passes while it is read, as if the environment computed meanwhile, and while one sleeps."""
+
+        def __init__(self) -> None:
+            self.now, self.naps = 0.0, []
+
+        def read(self) -> float:
+            self.now += 0.25e-3
+            return self.now
+
+        def sleep(self, seconds: float) -> None:
+            self.naps.append(seconds)
+            self.now += seconds
+
+    clock, env = Clock(), make_env("synthetic:sleep?ms=2")
+    env._now, env._sleep = clock.read, clock.sleep  # type: ignore[attr-defined]
+    env.reset(seed=0)  # which costs nothing
+    assert clock.naps == []
+    begin = clock.now
+    for _ in range(20):
+        env.step(0)
+    assert clock.naps == pytest.approx([1.75e-3] * 20)  # all but what the step itself took
+    assert clock.now - begin == pytest.approx(20 * 2.25e-3)
 
 
 def test_heavy_tails_have_the_mean_and_spread_they_say() -> None:

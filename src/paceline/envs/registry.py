@@ -82,7 +82,7 @@ class EnvFactory:
         if self.render_mode is not None:
             kwargs["render_mode"] = self.render_mode
         try:
-            with quiet_model_loading(load_mujoco=self.target is None and family_of(self.id) == "mujoco"):
+            with quiet_model_loading():
                 env = _build(self.id, kwargs, self.target)
         except PacelineError:
             raise
@@ -106,9 +106,21 @@ class EnvFactory:
 
     @property
     def spec(self) -> EnvSpec:
-        """The environment as a spec: id and keyword arguments."""
+        """The environment as a spec: id and keyword arguments.
+
+        Raises:
+            SpecError: ``target`` cannot be found again by its name: a lambda, a closure, a partial, a method.
+        """
         from paceline.spec import EnvSpec  # here, so that runner processes need not load pydantic
 
+        if self.target is not None:
+            module_name, _, attribute = self.id.partition(":")
+            if getattr(sys.modules.get(module_name), attribute, None) is not self.target:
+                raise SpecError(
+                    f"expected an environment that its name finds again, got {self.id}, which is no function or class "
+                    f"at the top level of a module; define it with def at the top level, or register it with Gymnasium "
+                    f"and give its id"
+                )
         return EnvSpec(id=self.id, kwargs=dict(self.kwargs))
 
     def __reduce__(self) -> tuple[Callable[[bytes], EnvFactory], tuple[bytes]]:
@@ -157,7 +169,7 @@ def env_factory(
     if hasattr(env, "id") and hasattr(env, "kwargs"):
         name, query_kwargs = parse_env_id(env.id)
         _check_name(name)
-        return EnvFactory(name, {**query_kwargs, **env.kwargs, **kwargs}, None, render_mode)
+        return EnvFactory(name, {**query_kwargs, **env.kwargs, **kwargs}, _find_in_script(name), render_mode)
     raise SpecError(f"expected an environment's id, class, callable or EnvSpec, got {type(env).__name__}")
 
 

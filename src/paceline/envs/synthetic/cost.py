@@ -150,11 +150,13 @@ class SleepEnv(_CostEnv):
             raise SpecError(f"expected us or ms, got both (us={us}, ms={ms})")
         mean_us = us if us is not None else (2.0 if ms is None else ms) * 1000.0
         super().__init__(mean_us, sigma, reset_us, episode_length)
+        self._now: Callable[[], float] = time.perf_counter
+        self._sleep: Callable[[float], None] = time.sleep
 
     def _clock(self) -> float:
-        return time.perf_counter()
+        return self._now()
 
     def _spend(self, begin: float, cost_s: float) -> None:
-        rest = begin + cost_s - time.perf_counter()
+        rest = begin + cost_s - self._now()
         if rest > 0:
-            time.sleep(rest)
+            self._sleep(rest)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
-import select
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,8 @@ import paceline
 from paceline import make_vec
 from paceline.vector.placement import usable_cores
 
+Ended = Callable[[int], bool]
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-
-
-def ended(pid: int) -> bool:
-    """Wait until a process is gone, ten seconds at most."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([pidfd], [], [], 10.0)[0])
-    finally:
-        os.close(pidfd)
 
 
 class Inspected(gymnasium.Env[Any, Any]):
@@ -101,7 +90,7 @@ def test_everything_is_released() -> None:
     assert state() == before
 
 
-def test_a_forgotten_vector_ends_its_runners() -> None:
+def test_a_forgotten_vector_ends_its_runners(ended: Ended) -> None:
     env = make_vec("CartPole-v1", 2, num_env_runners=1)
     env.reset(seed=0)
     pids = env.runner_pids()
@@ -110,7 +99,7 @@ def test_a_forgotten_vector_ends_its_runners() -> None:
     assert all(ended(pid) for pid in pids)
 
 
-def test_a_vector_closes_while_a_step_is_under_way() -> None:
+def test_a_vector_closes_while_a_step_is_under_way(ended: Ended) -> None:
     env = make_vec("synthetic:sleep?ms=20", 2, num_env_runners=2)
     env.reset(seed=0)
     env.send(np.zeros(2, dtype=np.int64))
@@ -139,7 +128,8 @@ def test_a_script_without_a_main_guard_works(tmp_path: Path) -> None:
         tmp_path,
         """
         import gymnasium, numpy as np
-        from paceline import make_vec
+        from paceline import EnvSpec, make_vec
+        from paceline.envs import env_factory
         print("script starts")
 
         class MyEnv(gymnasium.Env):
@@ -152,7 +142,8 @@ def test_a_script_without_a_main_guard_works(tmp_path: Path) -> None:
                 return np.full(2, action, np.float32), 1.0, False, False, {}
 
         gymnasium.register("Mine-v0", entry_point=MyEnv)
-        for env in (MyEnv, lambda: MyEnv(), "Mine-v0", "__main__:MyEnv"):
+        specs = EnvSpec(id="__main__:MyEnv"), env_factory(MyEnv).spec  # what paceline.train makes of a function
+        for env in (MyEnv, lambda: MyEnv(), "Mine-v0", "__main__:MyEnv", *specs):
             vec = make_vec(env, 4, backend="shm", num_env_runners=2)
             vec.reset(seed=0)
             print(vec.step(np.array([0, 1, 1, 0]))[0][:, 0].tolist())
@@ -160,10 +151,10 @@ def test_a_script_without_a_main_guard_works(tmp_path: Path) -> None:
         """,
     )
     assert done.stderr == ""
-    assert done.stdout.splitlines() == ["script starts", *["[0.0, 1.0, 1.0, 0.0]"] * 4]
+    assert done.stdout.splitlines() == ["script starts", *["[0.0, 1.0, 1.0, 0.0]"] * 6]
 
 
-def test_a_program_that_ends_without_close_is_quiet(tmp_path: Path) -> None:
+def test_a_program_that_ends_without_close_is_quiet(tmp_path: Path, ended: Ended) -> None:
     done = run_script(
         tmp_path,
         """
@@ -176,3 +167,34 @@ def test_a_program_that_ends_without_close_is_quiet(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert all(ended(int(pid)) for pid in done.stdout.split())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["script.py"], "no MUJOCO_LOG.TXT either"
+
+
+@pytest.mark.slow
+def test_train_takes_a_function_of_the_users_script_into_runners(tmp_path: Path) -> None:
+    done = run_script(
+        tmp_path,
+        """
+        import gymnasium, paceline
+        from paceline import Plan
+        from paceline.errors import SpecError
+
+        def build(longest=20):
+            return gymnasium.make("CartPole-v1", max_episode_steps=longest)
+
+        fields = dict(
+            algo={"name": "ppo", "batch_size": 16, "minibatch_size": 16, "num_epochs": 1},
+            budget={"iterations": 1},
+            plan=Plan(num_env_runners=2, num_envs_per_env_runner=1, device="cpu"),
+        )
+        result = paceline.train(build, out="run", **fields)
+        print(result.outcome, result.env_id)
+        try:
+            paceline.train(lambda: build(5), out="other", **fields)
+        except SpecError as error:
+            print(error)
+        """,
+    )
+    outcome, refused = done.stdout.splitlines()
+    assert (outcome, done.stderr) == ("ok __main__:build", "")
+    assert refused.startswith("expected an environment that its name finds again, got __main__:<lambda>")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "script.py"]

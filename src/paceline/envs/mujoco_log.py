@@ -86,7 +86,7 @@ class _ImportWatch(MetaPathFinder):
             execute, then = loader.exec_module, self._then
 
             def execute_and_tell(module: ModuleType) -> None:
-                del loader.exec_module  # type: ignore[union-attr]  # the class's own is in force again
+                del loader.exec_module  # the class's own is in force again
                 execute(module)
                 then(module)
 

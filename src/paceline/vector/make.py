@@ -76,11 +76,11 @@ def make_vec(
         if plan.pin_cores and runner_cores is None:
             runner_cores = spread_cores(num_env_runners, one_each=True) or None
     if num_envs is None or num_envs < 1:
-        raise PlanError(f"expected num_envs of at least 1, got {num_envs}")
+        raise PlanError(f"expected num_envs of at least 1, got {num_envs}; give num_envs or a plan")
     if step_timeout_s is not None and step_timeout_s <= 0:
         raise PlanError(f"expected step_timeout_s above 0, got {step_timeout_s}; leave it out to wait for ever")
     if infos not in ("all", "final", "none"):
-        raise PlanError(f"expected infos to be all, final or none, got {infos!r}")
+        raise PlanError(f"expected infos to be all, final or none, got {infos!r}; use one of them")
     num_runners = _resolve_runners(backend, num_env_runners, num_envs, needs_process=step_timeout_s is not None)
     mode = _autoreset_mode(autoreset_mode)
     factory = env_factory(env, **(env_kwargs or {}))
@@ -120,7 +120,10 @@ def _resolve_runners(backend: Backend, num_env_runners: int | None, num_envs: in
         useful = _useful_runners(num_envs)
         return useful if backend == "shm" or needs_process or useful > 1 else 0
     if num_env_runners < 0 or (backend == "shm" and num_env_runners == 0):
-        raise PlanError(f"expected num_env_runners of at least 1 for backend shm, got {num_env_runners}")
+        raise PlanError(
+            f"expected num_env_runners of at least 1 for backend shm, got {num_env_runners}; leave it out for one per "
+            f"usable core, or use backend serial"
+        )
     if num_env_runners > num_envs:
         raise PlanError(
             f"expected at most one runner per environment, got {num_env_runners} runners for {num_envs} environments; "
@@ -136,4 +139,4 @@ def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
         return AutoresetMode[mode.upper()] if mode.upper() in AutoresetMode.__members__ else AutoresetMode(mode)
     except ValueError:
         names = ", ".join(member.name for member in AutoresetMode)
-        raise PlanError(f"expected autoreset_mode to be one of {names}, got {mode!r}") from None
+        raise PlanError(f"expected autoreset_mode to be one of {names}, got {mode!r}; use one of them") from None

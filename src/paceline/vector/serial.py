@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import gymnasium
@@ -10,7 +11,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from paceline.envs import EnvFactory
-from paceline.errors import EnvContractError, PacelineError, RequestError
+from paceline.errors import EnvContractError, RequestError
 from paceline.vector.arrays import Layout
 from paceline.vector.batched import BatchedVecEnv, Mask
 from paceline.vector.group import EnvGroup, InfoLevel
@@ -132,9 +133,10 @@ def build_envs(factory: EnvFactory, count: int, *, first: int) -> list[gymnasium
                     "inside the callable",
                     env_index=index,
                 )
-    except PacelineError:
+    except BaseException:  # Ctrl-C, too
         for env in envs:
-            env.close()
+            with suppress(Exception):  # the first error is the one to be told
+                env.close()
         raise
     return envs
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from paceline.errors import (
     EnvNotFoundError,
     EnvRaisedError,
     EnvTimeoutError,
+    PlanError,
     RequestError,
     ResourceError,
     RunnerDiedError,
@@ -35,6 +35,8 @@ from paceline.errors import (
 from paceline.vector import VecEnv
 from paceline.vector.memory import create_block, grow_block
 
+Ended = Callable[[int], bool]
+RunToFault = Callable[[VecEnv], EnvError]
 SEEDS = [10, 11, 12, 13]
 FAULTY = "synthetic:faulty?only_seed=12&at=3&fault="
 BY_BACKEND = pytest.mark.parametrize("runners", [0, 2])
@@ -49,32 +51,26 @@ CONTRACT_FAULTS = {
 }
 
 
-def ended(pid: int) -> bool:
-    """Wait until a process that is not our child is gone, ten seconds at most."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([pidfd], [], [], 10.0)[0])
-    finally:
-        os.close(pidfd)
+@pytest.fixture
+def run_to_fault(ended: Ended) -> Callable[[VecEnv], EnvError]:
+    """Step until the environment fails; return the error once nothing of the vector is left."""
 
+    def run(env: VecEnv) -> EnvError:
+        env.reset(seed=SEEDS)
+        with pytest.raises(EnvError) as caught:
+            for _ in range(5):
+                env.step(np.array([0, 1, 1, 0]))
+        pids = env.runner_pids()
+        env.close()
+        env.close()
+        assert all(ended(pid) for pid in pids)
+        return caught.value
 
-def run_to_fault(env: VecEnv) -> EnvError:
-    env.reset(seed=SEEDS)
-    with pytest.raises(EnvError) as caught:
-        for _ in range(5):
-            env.step(np.array([0, 1, 1, 0]))
-    pids = env.runner_pids()
-    env.close()
-    env.close()
-    assert all(ended(pid) for pid in pids)
-    return caught.value
+    return run
 
 
 @BY_BACKEND
-def test_an_env_that_raises_is_named(runners: int) -> None:
+def test_an_env_that_raises_is_named(runners: int, run_to_fault: RunToFault) -> None:
     error = run_to_fault(make_vec(FAULTY + "raise", 4, num_env_runners=runners))
     assert isinstance(error, EnvRaisedError)
     assert (error.env_index, error.seed, error.step, error.action) == (2, 12, 3, 1)
@@ -83,7 +79,7 @@ def test_an_env_that_raises_is_named(runners: int) -> None:
 
 
 @pytest.mark.parametrize(("fault", "message"), CONTRACT_FAULTS.items())
-def test_a_broken_contract_is_told(fault: str, message: str) -> None:
+def test_a_broken_contract_is_told(fault: str, message: str, run_to_fault: RunToFault) -> None:
     env = make_vec(FAULTY + fault, 4, backend="serial")
     error = run_to_fault(env)
     assert isinstance(error, EnvContractError)
@@ -91,21 +87,21 @@ def test_a_broken_contract_is_told(fault: str, message: str) -> None:
     assert re.search(message, str(error)), str(error)
 
 
-def test_a_broken_contract_is_told_from_a_runner() -> None:
+def test_a_broken_contract_is_told_from_a_runner(run_to_fault: RunToFault) -> None:
     error = run_to_fault(make_vec(FAULTY + "wrong-shape", 4, backend="shm", num_env_runners=2))
     assert isinstance(error, EnvContractError)
     assert (error.env_index, error.seed, error.step) == (2, 12, 3)
 
 
 @pytest.mark.parametrize(("fault", "how"), [("exit", "exited with status 7"), ("kill", "SIGKILL")])
-def test_a_dead_runner_is_told(fault: str, how: str) -> None:
+def test_a_dead_runner_is_told(fault: str, how: str, run_to_fault: RunToFault) -> None:
     error = run_to_fault(make_vec(FAULTY + fault, 4, num_env_runners=2))
     assert isinstance(error, RunnerDiedError)
     assert (error.env_index, error.seed, error.action) == (2, 12, 1)
     assert how in str(error) and "envs 2 to 3" in str(error)
 
 
-def test_a_runner_killed_between_steps_is_told() -> None:
+def test_a_runner_killed_between_steps_is_told(ended: Ended) -> None:
     env = make_vec("CartPole-v1", 4, num_env_runners=2)
     env.reset(seed=0)
     os.kill(env.runner_pids()[1], signal.SIGKILL)
@@ -120,8 +116,20 @@ def test_a_runner_killed_between_steps_is_told() -> None:
     assert all(ended(pid) for pid in env.runner_pids())
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGRTMIN"), reason="no real-time signals here")
+def test_a_runner_killed_by_a_signal_without_a_name_is_told() -> None:
+    env = make_vec("CartPole-v1", 2, num_env_runners=1)
+    env.reset(seed=0)
+    number = signal.SIGRTMIN + 3
+    os.kill(env.runner_pids()[0], number)
+    with pytest.raises(RunnerDiedError, match=rf"runner 0 .*was ended by signal {number}"):
+        for _ in range(3):
+            env.step(np.zeros(2, dtype=np.int64))
+    env.close()
+
+
 @pytest.mark.parametrize("fault", ["hang", "hang-in-reset"])
-def test_a_hanging_env_is_told(fault: str) -> None:
+def test_a_hanging_env_is_told(fault: str, ended: Ended) -> None:
     env_id = f"synthetic:faulty?only_seed=12&at={3 if fault == 'hang' else 1}&fault={fault}"
     env = make_vec(env_id, 4, num_env_runners=2, step_timeout_s=0.5)
     with pytest.raises(EnvTimeoutError, match=r"step_timeout_s 0.5") as caught:
@@ -142,6 +150,33 @@ def test_an_env_that_fails_to_reset_or_build_is_told(runners: int) -> None:
         env.reset(seed=SEEDS)
     assert (caught.value.env_index, caught.value.seed, caught.value.action) == (1, 11, None)
     env.close()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, PlanError], ids=["Ctrl-C", "our own"])
+def test_environments_already_built_are_closed_if_one_cannot_be(error: type[BaseException]) -> None:
+    built: list[Closable] = []
+
+    def build() -> gymnasium.Env[Any, Any]:
+        if len(built) == 2:
+            raise error("enough")
+        built.append(Closable())
+        return built[-1]
+
+    with pytest.raises(error, match="enough"):
+        make_vec(build, 3, backend="serial")
+    assert [env.num_closed for env in built] == [1, 1]
+
+
+class Closable(gymnasium.Env[Any, Any]):
+    """Counts how often it is closed, and fails to close each time."""
+
+    observation_space = spaces.Box(0, 1, (1,))
+    action_space = spaces.Discrete(2)
+    num_closed = 0
+
+    def close(self) -> None:
+        self.num_closed += 1
+        raise OSError("the simulator is gone already")
 
 
 class Unsupported(gymnasium.Env[Any, Any]):
@@ -233,7 +268,7 @@ def test_no_room_for_shared_memory_is_told() -> None:
 
 
 @pytest.mark.parametrize("state", ["idle", "hung", "hung off the main thread"])
-def test_runners_die_with_a_killed_parent(state: str, tmp_path: Path) -> None:
+def test_runners_die_with_a_killed_parent(state: str, tmp_path: Path, ended: Ended) -> None:
     fault = "raise&at=100000" if state == "idle" else "hang&at=2"
     script = textwrap.dedent(f"""
         import sys, threading, time
@@ -267,7 +302,7 @@ def test_runners_die_with_a_killed_parent(state: str, tmp_path: Path) -> None:
     assert all(ended(pid) for pid in pids)
 
 
-def test_an_interrupted_step_leaves_a_vector_that_only_closes() -> None:
+def test_an_interrupted_step_leaves_a_vector_that_only_closes(ended: Ended) -> None:
     """Ctrl-C in the middle of a step: some runners may have answered, so going on would mix up two steps."""
     env = make_vec("synthetic:sleep?ms=300", 2, num_env_runners=2)
     env.reset(seed=0)

@@ -155,7 +155,7 @@ class RunnerProcess:
             code = self.process.wait()
         how = f"exited with status {code}"
         if code < 0:
-            how = f"was ended by {signal.Signals(-code).name}"
+            how = f"was ended by {_signal_name(-code)}"
             how += " (often: out of memory)" if -code == signal.SIGKILL else ""
         whose = f"envs {self.envs.start} to {self.envs.stop - 1}" if len(self.envs) > 1 else f"env {self.envs.start}"
         return RunnerDiedError(
@@ -184,6 +184,13 @@ class RunnerProcess:
         for fd in set(self._fds):
             os.close(fd)
         self._fds = []
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal: only the first and the last of them have names
+        return f"signal {number}"
 
 
 class DoneWaiter:

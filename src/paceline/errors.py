@@ -13,7 +13,8 @@
         │   ├── EnvContractError    it returned a wrong shape, dtype or type
         │   ├── EnvTimeoutError     it did not answer in time
         │   └── RunnerDiedError     the process that held it died
-        ├── ResourceError       out of memory, shared memory or disk
+        ├── ResourceError       the machine has none left: processes, open files, memory
+        │   └── OutOfMemoryError    memory or shared memory ran out
         ├── OutputError         an output folder or file cannot be written
         └── NonFiniteLossError  the learner met NaN or infinity
 
@@ -114,7 +115,11 @@ class RunnerDiedError(EnvError):
 
 
 class ResourceError(WorkError):
-    """Memory, shared memory or disk ran out."""
+    """The machine gives no more of something that the work needs: processes, open files, memory."""
+
+
+class OutOfMemoryError(ResourceError):
+    """Memory or shared memory ran out: fewer environments or smaller batches would help."""
 
 
 class OutputError(WorkError):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import paceline
 from paceline.errors import OutputError, ResultsError
 from paceline.measure.result import ExperimentInfo, Results
-from paceline.measure.store import RunFolder, holds_run, load_results
+from paceline.measure.store import RunFolder, default_out, holds_run, load_progress, load_results
 from paceline.spec import EnvSpec, RunSpec, build_spec, load_yaml
 
 NOBODY_MAY_WRITE = pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -214,3 +214,78 @@ def test_what_cannot_be_loaded_is_said_in_a_sentence(tmp_path: Path, files: dict
 def test_no_folder_no_results(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="no such folder; give the --out of a run"):
         load_results(tmp_path / "absent")
+
+
+HOLD = (
+    "import sys\n"
+    "from paceline.measure.store import RunFolder\n"
+    "folder = RunFolder(sys.argv[1], resume=True)\n"
+    "print('held', flush=True)\n"
+    "sys.stdin.read()\n"
+)
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    (tmp_path / "spec.yaml").touch()
+    return tmp_path
+
+
+def test_one_process_writes_to_a_folder_until_it_dies(run_folder: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(paceline.__file__).parents[1])}
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(run_folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(ResultsError, match="expected a folder that no one is writing to") as caught:
+            RunFolder(run_folder, resume=True)
+        if sys.platform == "linux":
+            assert f"(process {process.pid})" in str(caught.value)
+        assert load_progress(run_folder) == []  # reading is free
+        process.kill()
+    with RunFolder(run_folder, resume=True) as folder:
+        folder.append_progress({"iteration": 0})
+    assert sorted(entry.name for entry in run_folder.iterdir()) == ["progress.jsonl", "spec.yaml"]
+
+
+def test_a_folder_is_let_go_by_close_by_with_and_by_nobody_holding_it(run_folder: Path) -> None:
+    folder = RunFolder(run_folder, resume=True)
+    with pytest.raises(ResultsError, match="still running"):
+        RunFolder(run_folder, resume=True)
+    folder.close()
+    folder.close()
+    with pytest.raises(KeyError), RunFolder(run_folder, resume=True):
+        raise KeyError
+    folder = RunFolder(run_folder, resume=True)
+    del folder
+    RunFolder(run_folder, resume=True).close()
+
+
+def test_a_folder_that_was_refused_is_not_held(run_folder: Path) -> None:
+    with pytest.raises(ResultsError, match="already holds a paceline run"):  # the error keeps the object alive
+        RunFolder(run_folder)
+    RunFolder(run_folder, resume=True).close()
+
+
+def test_programs_that_are_started_meanwhile_do_not_hold_the_folder(run_folder: Path) -> None:
+    folder = RunFolder(run_folder, resume=True)
+    with subprocess.Popen(
+        [sys.executable, "-c", "input(1)"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, close_fds=False
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == "1"
+        folder.close()
+        RunFolder(run_folder, resume=True).close()
+        process.communicate("\n")
+
+
+def test_default_folders_never_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = [RunFolder(default_out("pkg.mod:Env-v0", "ppo")) for _ in range(3)]
+    assert len({folder.path for folder in folders}) == 3
+    assert all(folder.path.match(f"runs/pkg.mod-Env-v0-ppo-*-{os.getpid()}*") for folder in folders)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -15,14 +16,15 @@ from typing import Any
 import fake_trials
 import pytest
 
+from paceline.analysis.findings import analyse
 from paceline.errors import EnvRaisedError, OutputError, ResultsError, UnsupportedSpaceError
 from paceline.machine import Machine, detect_machine
 from paceline.measure.result import Results
-from paceline.measure.store import load_results
+from paceline.measure.store import RunFolder, load_results
 from paceline.spec import EnvSpec, PPOSpec, RunSpec, SweepSpec
 from paceline.sweep.display import PlainDisplay, SilentDisplay
 from paceline.sweep.grid import sweep_spec
-from paceline.sweep.runner import only_one, sweep
+from paceline.sweep.runner import sweep
 
 linux_only = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
 
@@ -169,10 +171,11 @@ def test_a_dry_run_prints_the_trials_and_starts_nothing(tmp_path: Path, machine:
     assert "Expected time: about 32 s, a guess" in text
 
 
-def test_a_dry_run_of_a_resumption_prints_what_is_left(tmp_path: Path, machine: Machine) -> None:
+def test_a_dry_run_of_a_resumption_prints_what_is_left_even_while_it_runs(tmp_path: Path, machine: Machine) -> None:
     go(make_spec(runners=[0]), tmp_path, machine)
     stream = StringIO()
-    go(make_spec(runners=[0]), tmp_path, machine, dry_run=True, resume=True, display=PlainDisplay(stream))
+    with RunFolder(tmp_path, resume=True):
+        go(make_spec(runners=[0]), tmp_path, machine, dry_run=True, resume=True, display=PlainDisplay(stream))
     assert "0 trials to run" in stream.getvalue()
     assert "Expected time: nothing left to run" in stream.getvalue()
 
@@ -186,7 +189,8 @@ def test_trials_are_held_to_the_plans_threads(tmp_path: Path, machine: Machine) 
 def test_two_sweeps_do_not_write_to_one_folder(tmp_path: Path, machine: Machine) -> None:
     spec = make_spec(runners=[0])
     go(spec, tmp_path, machine)
-    with only_one(tmp_path / "progress.jsonl"), pytest.raises(ResultsError, match="a sweep is still running"):
+    held = f"still running (process {os.getpid()}); wait for it" if sys.platform == "linux" else "still running"
+    with RunFolder(tmp_path, resume=True), pytest.raises(ResultsError, match=re.escape(held)):
         go(spec, tmp_path, machine, resume=True)
     assert go(spec, tmp_path, machine, resume=True).experiment_info.complete
 
@@ -247,7 +251,7 @@ def wait_until_gone(pids: Sequence[int]) -> None:
 
 
 @linux_only
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_everything_and_resume_finishes(script: UserScript, number: signal.Signals) -> None:
     process = script.start_and_hang()
     process.send_signal(number)
@@ -258,6 +262,9 @@ def test_a_signal_saves_everything_and_resume_finishes(script: UserScript, numbe
     results = load_results(script.out)
     assert sorted(run.outcome for run in results.experiments) == ["interrupted", "ok", "ok"]
     assert not results.experiment_info.complete
+    assert results.experiment_info.total_experiments == 4  # planned, not finished
+    findings = analyse(results)
+    assert "2 of 4 trials are missing" in next(item.text for item in findings.notices if item.code == "incomplete")
     (stopped,) = [run for run in results.experiments if run.outcome == "interrupted"]
     assert len(stopped.iterations) == 1
     wait_until_gone([int(pid) for pid in script.pids.read_text().split()])

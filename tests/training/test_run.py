@@ -16,14 +16,14 @@ from fake_envs import LengthBySeed, small_spec
 import paceline
 from paceline.errors import (
     EnvNotFoundError,
+    OutOfMemoryError,
     OutputError,
     PacelineError,
     PlanError,
-    ResourceError,
     ResultsError,
     SpecError,
 )
-from paceline.measure.store import load_results
+from paceline.measure.store import RunFolder, load_results
 from paceline.spec import Budget, EnvSpec, RunSpec
 from paceline.training.checkpoint import CheckpointStore
 from paceline.training.progress import SilentDisplay, Status
@@ -155,8 +155,8 @@ def test_ctrl_c_while_saving_waits_until_all_is_saved(
 @pytest.mark.parametrize(
     ("raised", "seen", "outcome"),
     [
-        (RuntimeError("RESOURCE_EXHAUSTED: out of memory"), ResourceError, "oom"),
-        (MemoryError(), ResourceError, "oom"),
+        (RuntimeError("RESOURCE_EXHAUSTED: out of memory"), OutOfMemoryError, "oom"),
+        (MemoryError(), OutOfMemoryError, "oom"),
         (ZeroDivisionError("a bug"), ZeroDivisionError, "crash"),
     ],
 )
@@ -181,6 +181,15 @@ def test_whatever_breaks_a_run_what_was_done_is_saved(
     (run,) = load_results(tmp_path / "run").experiments
     assert (run.outcome, len(run.iterations)) == (outcome, 2)
     assert CheckpointStore(tmp_path / "run" / "checkpoints").last().meta["num_updates"] == 2
+    RunFolder(tmp_path / "run", resume=True).close()  # let go of, though the error keeps its frames alive
+
+
+def test_two_runs_do_not_write_to_one_folder(spec: RunSpec, tmp_path: Path) -> None:
+    with RunFolder(tmp_path) as folder:
+        folder.write_spec(spec)
+        with pytest.raises(ResultsError, match="a run or sweep is still running"):
+            paceline.train(spec, out=tmp_path, resume=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["spec.yaml"]
 
 
 def test_a_checkpoint_that_cannot_be_written_ends_the_run_with_results(

@@ -249,8 +249,9 @@ def _file_notices(results: Results, gpu: str) -> list[Notice]:
     notices = [Notice("gpu", gpu, "info")]
     info = results.experiment_info
     if not info.complete:
-        missing = info.total_experiments - len(results.experiments)
-        told = f"{missing} of {info.total_experiments} trials are missing" if missing > 0 else "it was stopped"
+        missing = info.total_experiments - sum(run.outcome != "interrupted" for run in results.experiments)
+        verb = "is" if missing == 1 else "are"
+        told = f"{missing} of {info.total_experiments} trials {verb} missing" if missing > 0 else "it was stopped"
         notices.append(
             Notice("incomplete", f"The run is not complete: {told}; --resume runs what is missing.", "caution")
         )

@@ -2,18 +2,24 @@
 
 Whole files are written beside their place, flushed to the disk and renamed; ``progress.jsonl`` grows by one line per
 write, each in a single system call. A line that was torn by a crash is skipped on reading and mended on writing.
+
+One process at a time writes to a folder: it holds a lock on the folder itself (``flock``), which leaves no file behind
+and which the kernel lets go of when the process dies, however it dies.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
 import tempfile
+import weakref
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from paceline.errors import OutputError, ResultsError
 from paceline.measure.result import Results, dump_json, parse_results
@@ -38,7 +44,9 @@ _TEMPORARY = ".paceline-tmp"
 
 
 class RunFolder:
-    """The ``--out`` folder of one run, sweep or tune.
+    """The ``--out`` folder of one run, sweep or tune, held for writing by this object alone.
+
+    It is let go by :meth:`close`, at the end of a ``with`` block, or when nobody holds the object any more.
 
     Args:
         path: the folder; made if there is none.
@@ -46,7 +54,8 @@ class RunFolder:
 
     Raises:
         OutputError: it cannot be made or written, or it holds files that are not paceline's.
-        ResultsError: it holds a run already and ``resume`` is false, or none and ``resume`` is true.
+        ResultsError: it holds a run already and ``resume`` is false, or none and ``resume`` is true; or someone else
+            is writing to it.
     """
 
     def __init__(self, path: str | Path, *, resume: bool = False) -> None:
@@ -57,8 +66,27 @@ class RunFolder:
                 f"--resume to start one there"
             )
         _make_writable(self.path)
+        self._let_go = weakref.finalize(self, os.close, _lock(self.path))
         if not resume:
-            self._refuse_occupied()
+            try:
+                self._refuse_occupied()
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Let others write to the folder; may be called twice."""
+        self._let_go()
+
+    def __enter__(self) -> Self:
+        """Return the folder itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Let go of the folder."""
+        self.close()
 
     def append_progress(self, record: Mapping[str, Any]) -> None:
         """Append one line to ``progress.jsonl``; once this returns it survives ``kill -9`` and a loss of power.
@@ -91,22 +119,7 @@ class RunFolder:
         Raises:
             ResultsError: the file cannot be read.
         """
-        path = self.path / PROGRESS_FILE
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise ResultsError(f"{path}: cannot be read: {error.strerror}; check its permissions") from None
-        records = []
-        for line in data.split(b"\n"):
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict):
-                records.append(record)
-        return records
+        return load_progress(self.path)
 
     def write_results(self, results: Results) -> Path:
         """Replace ``results.json`` in one step and return its path.
@@ -165,9 +178,17 @@ class RunFolder:
 
 
 def default_out(env_id: str, kind: str) -> Path:
-    """Return ``runs/<env>-<kind>-<time>``, the folder of a run that names none."""
+    """Return ``runs/<env>-<kind>-<time>-<pid>``, the folder of a run that names none.
+
+    Runs that a script starts at the same moment differ in their process ids, runs of one process in a number behind it.
+    """
     name = "".join(char if char.isalnum() or char in "-._" else "-" for char in env_id).strip("-.")
-    return Path("runs") / f"{name or 'env'}-{kind}-{datetime.now():%Y%m%d-%H%M%S}"
+    first = Path("runs") / f"{name or 'env'}-{kind}-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}"
+    path, count = first, 1
+    while path.exists():
+        count += 1
+        path = first.with_name(f"{first.name}-{count}")
+    return path
 
 
 def holds_run(path: Path) -> bool:
@@ -199,8 +220,43 @@ def load_results(path: str | Path) -> Results:
     return parse_results(text, source=file)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def load_progress(path: Path) -> list[dict[str, Any]]:
+    """Return the records of ``progress.jsonl`` in the folder ``path``, as :meth:`RunFolder.read_progress` does.
+
+    Reading needs no lock: it may be done while a run is writing there.
+
+    Raises:
+        ResultsError: the file cannot be read.
+    """
+    file = path / PROGRESS_FILE
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ResultsError(f"{file}: cannot be read: {error.strerror}; check its permissions") from None
+    records = []
+    for line in data.split(b"\n"):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            records.append(record)
+    return records
+
+
+WRITABLE_OUT = "give an --out that you may write to and that has room"
+"""What to do about a folder of a run that cannot be written."""
+
+
+def write_atomically(path: Path, data: bytes, *, advice: str = WRITABLE_OUT) -> None:
     """Write ``data`` to ``path`` so that a reader sees either the old content or the new, whatever happens.
+
+    Args:
+        path: the file.
+        data: its new content.
+        advice: what the user should do if it cannot be written; the end of the error's sentence.
 
     Raises:
         OutputError: the file cannot be written.
@@ -221,7 +277,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             raise
         _sync_folder(path.parent)
     except OSError as error:
-        raise _cannot_write(path, error) from None
+        raise _cannot_write(path, error, advice) from None
 
 
 def _missing(path: Path, file: Path) -> str:
@@ -243,10 +299,49 @@ def _make_writable(path: Path) -> None:
         raise _cannot_write(path, error) from None
 
 
-def _cannot_write(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"{path}: cannot be written: {error.strerror or error}; give an --out that you may write to and that has room"
-    )
+def _cannot_write(path: Path, error: OSError, advice: str = WRITABLE_OUT) -> OutputError:
+    return OutputError(f"{path}: cannot be written: {error.strerror or error}; {advice}")
+
+
+def _lock(path: Path) -> int:
+    """Lock the folder for this process and return the descriptor that holds the lock.
+
+    Raises:
+        ResultsError: someone else holds it.
+        OutputError: the folder cannot be opened.
+    """
+    try:
+        folder = os.open(path, os.O_RDONLY)  # never inherited by a program that this one starts
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = _lock_holder(folder)
+        os.close(folder)
+        who = f" (process {holder})" if holder else ""
+        raise ResultsError(
+            f"{path}: expected a folder that no one is writing to, got one where a run or sweep is still running{who}; "
+            f"wait for it, stop it, or give another --out"
+        ) from None
+    except OSError:
+        pass  # a file system that cannot lock folders (NFS): go without
+    return folder
+
+
+def _lock_holder(folder: int) -> int | None:
+    """Return the process that holds the lock on the open ``folder``; None where the system does not tell (macOS)."""
+    status = os.fstat(folder)
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    try:
+        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return None
+    for line in lines:  # 1: FLOCK  ADVISORY  WRITE 4711 fe:01:1234 0 EOF
+        fields = line.split()
+        if fields[1:2] == ["FLOCK"] and place in fields and fields[4].isdigit() and int(fields[4]):
+            return int(fields[4])
+    return None
 
 
 def _write_all(file: int, data: bytes) -> None:

@@ -44,7 +44,8 @@ def verdict_parts(source: ReportInput) -> tuple[str, str]:
     first, rest = formats.first_sentence(headline)
     if source.findings.complete or any(word in headline.lower() for word in ("partial", "incomplete", "not complete")):
         return first, rest
-    info, done = source.results.experiment_info, len(source.results.experiments)
+    info = source.results.experiment_info
+    done = sum(run.outcome != "interrupted" for run in source.results.experiments)
     if info.kind == "train":
         return f"Partial: the run was stopped early. {first}", rest
     planned = f"{done} of {info.total_experiments}" if info.total_experiments > done else f"{done}"

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import math
 import os
 import signal
 import sys
@@ -26,13 +25,16 @@ from importlib import import_module
 from types import FrameType
 from typing import Any, Protocol
 
-from paceline.errors import EnvTimeoutError, NonFiniteLossError, PacelineError, ResourceError, SpecError
-from paceline.measure.result import IterationRecord, Outcome, RunResult
+from paceline.errors import EnvTimeoutError, NonFiniteLossError, OutOfMemoryError, PacelineError, SpecError
+from paceline.measure.result import IterationRecord, Outcome, RunResult, finite
 from paceline.spec import RunSpec, build_spec
 
 Emit = Callable[[Mapping[str, Any]], None]
 
 _PR_SET_PDEATHSIG = 1
+
+XLA_OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
+"""What errors of XLA's allocator say."""
 
 
 class EntryPoint(Protocol):
@@ -127,9 +129,7 @@ def outcome_of(error: BaseException) -> Outcome:
         return "nan"
     if isinstance(error, EnvTimeoutError):
         return "timeout"
-    if isinstance(error, MemoryError | ResourceError) or "RESOURCE_EXHAUSTED" in str(
-        error
-    ):  # the last: XLA's allocator
+    if isinstance(error, MemoryError | OutOfMemoryError) or XLA_OUT_OF_MEMORY in str(error):
         return "oom"
     return "crash"
 
@@ -147,20 +147,6 @@ def load_entry_point(dotted: str) -> Any:
         if isinstance(error, ModuleNotFoundError) and error.name and not f"{module_name}.".startswith(f"{error.name}."):
             raise  # the module is there; something that it imports is not
         raise SpecError(f"expected an entry point package.module:function, got {dotted!r} ({error})") from None
-
-
-def finite(value: Any) -> Any:
-    """Return JSON data without NaN and infinities: ``null`` in their place, and no entry at all in ``metrics``."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        cleaned = {key: finite(inner) for key, inner in value.items()}
-        if isinstance(cleaned.get("metrics"), Mapping):
-            cleaned["metrics"] = {key: inner for key, inner in cleaned["metrics"].items() if inner is not None}
-        return cleaned
-    if isinstance(value, list | tuple):
-        return [finite(inner) for inner in value]
-    return value
 
 
 def die_with_parent(parent_pid: int) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during a sweep: the first asks it to stop and save, the second leaves at once."""
+"""Ctrl-C, SIGTERM and SIGHUP during a sweep: the first asks it to stop and save, the second leaves at once."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any, Self
 
 
 class Interrupts:
-    """Turns SIGINT and SIGTERM into a flag for the length of a ``with`` block.
+    """Turns SIGINT, SIGTERM and SIGHUP (the terminal was closed) into a flag for the length of a ``with`` block.
 
     A signal must not cut a write of ``progress.jsonl`` or ``results.json`` in two, so the first only sets
     :attr:`requested`, which the sweep looks at several times a second; the second raises ``KeyboardInterrupt`` on the
-    spot. Outside the main thread, where Python allows no signal handlers, nothing is changed.
+    spot. A SIGHUP that is ignored stays so: that is how ``nohup`` keeps a sweep running. Outside the main thread,
+    where Python allows no signal handlers, nothing is changed.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
         self.requested = False
@@ -26,6 +27,8 @@ class Interrupts:
         """Install the handlers."""
         if threading.current_thread() is threading.main_thread():
             for number in self.SIGNALS:
+                if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                    continue
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 

@@ -18,8 +18,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from paceline.measure.result import IterationRecord, RunResult
-from paceline.sweep.child import finite
+from paceline.measure.result import IterationRecord, RunResult, finite
 from paceline.sweep.grid import Trial
 
 
@@ -81,27 +80,32 @@ class Journal:
         self._append("stopped", reason=reason, retry=list(retry))
 
     def read(self) -> Finished:
-        """Return what earlier starts have left; interrupted trials count as not run."""
-        finished = Finished()
-        for line in self._file.read_progress():
-            kind = line.get("kind")
-            if kind == "sweep":
-                finished.machine_fingerprint = str(line.get("machine_fingerprint", ""))
-                finished.timestamp = finished.timestamp or str(line.get("timestamp", ""))
-            elif kind == "stopped":
-                for key in line.get("retry", ()):
-                    finished.results.pop(key, None)
-            elif kind == "trial":
-                try:
-                    result = RunResult.model_validate(line.get("result"))
-                except ValidationError:
-                    continue
-                key = str(line.get("trial"))
-                if result.outcome == "interrupted":
-                    finished.results.pop(key, None)
-                else:
-                    finished.results[key] = result
-        return finished
+        """Return what earlier starts have left; see :func:`finished_trials`."""
+        return finished_trials(self._file.read_progress())
 
     def _append(self, kind: str, **fields: Any) -> None:
         self._file.append_progress(finite({"kind": kind, **fields}))
+
+
+def finished_trials(lines: Iterable[Mapping[str, Any]]) -> Finished:
+    """Return what the lines of a ``progress.jsonl`` say has finished; interrupted trials count as not run."""
+    finished = Finished()
+    for line in lines:
+        kind = line.get("kind")
+        if kind == "sweep":
+            finished.machine_fingerprint = str(line.get("machine_fingerprint", ""))
+            finished.timestamp = finished.timestamp or str(line.get("timestamp", ""))
+        elif kind == "stopped":
+            for key in line.get("retry", ()):
+                finished.results.pop(key, None)
+        elif kind == "trial":
+            try:
+                result = RunResult.model_validate(line.get("result"))
+            except ValidationError:
+                continue
+            key = str(line.get("trial"))
+            if result.outcome == "interrupted":
+                finished.results.pop(key, None)
+            else:
+                finished.results[key] = result
+    return finished

@@ -11,10 +11,8 @@ Then the fault lies in the environment or in the set-up that all trials share, a
 
 from __future__ import annotations
 
-import fcntl
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,12 +21,12 @@ from paceline._version import __version__
 from paceline.errors import ResultsError
 from paceline.machine import Machine, detect_machine, thread_environment
 from paceline.measure.result import ExperimentInfo, IterationRecord, Results, RunResult
-from paceline.measure.store import PROGRESS_FILE, RunFolder
+from paceline.measure.store import RunFolder, load_progress
 from paceline.spec import RunSpec, SweepSpec, build_spec, load_yaml
 from paceline.sweep.display import Display, dry_run_text, make_display
 from paceline.sweep.grid import Resolver, SweepPlan, Trial, plan_sweep, sweep_spec
 from paceline.sweep.interrupts import Interrupts
-from paceline.sweep.journal import Finished, Journal
+from paceline.sweep.journal import Finished, Journal, finished_trials
 from paceline.sweep.resolve import error_named, resolve_in_fresh_process
 from paceline.sweep.trial import ENTRY_POINT, Limits, TrialReport, run_in_fresh_process
 
@@ -84,10 +82,11 @@ def sweep(
         check_same_sweep(Path(out), spec)
     plan = plan_sweep(spec, resolve=resolve, machine=machine)
     if dry_run:
-        done = Journal(RunFolder(out, resume=True)).read().results if resume else {}
+        done = finished_trials(load_progress(Path(out))).results if resume else {}
         display.message(dry_run_text(plan, done))
-        return Results(experiment_info=_info(plan, machine, _now(), command, complete=False, count=0), experiments=())
-    return _Run(plan, RunFolder(out, resume=resume), display, machine, command, entry_point).go(resume)
+        return Results(experiment_info=_info(plan, machine, _now(), command, complete=False), experiments=())
+    with RunFolder(out, resume=resume) as folder:
+        return _Run(plan, folder, display, machine, command, entry_point).go(resume)
 
 
 def check_same_sweep(out: Path, spec: SweepSpec) -> None:
@@ -109,26 +108,6 @@ def check_same_sweep(out: Path, spec: SweepSpec) -> None:
             f"{out}: expected the sweep that the folder holds, got another: {name} is {new!r}, there it is {old!r}; "
             f"resume with the same options or give another --out"
         )
-
-
-@contextmanager
-def only_one(path: Path) -> Iterator[None]:
-    """Hold ``path`` locked for the length of a ``with`` block; the kernel lets go of it if this process is killed.
-
-    Raises:
-        ResultsError: another process holds it.
-    """
-    with path.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ResultsError(
-                f"{path.parent}: expected a folder that no one is writing to, got one where a sweep is still running; "
-                f"wait for it, stop it, or give another --out"
-            ) from None
-        except OSError:
-            pass  # a file system without locks: go without
-        yield
 
 
 class _Run:
@@ -154,10 +133,6 @@ class _Run:
 
     def go(self, resume: bool) -> Results:
         """Run what is missing."""
-        with only_one(self._folder.path / PROGRESS_FILE):
-            return self._go(resume)
-
-    def _go(self, resume: bool) -> Results:
         if resume:
             self._pick_up()
         else:
@@ -270,20 +245,16 @@ class _Run:
         experiments = tuple(self._done.results[trial.key] for trial in order if trial.key in self._done.results)
         complete = len(experiments) == len(order) and all(run.outcome != "interrupted" for run in experiments)
         results = Results(
-            experiment_info=_info(
-                self._plan, self._machine, self._timestamp, self._command, complete=complete, count=len(experiments)
-            ),
+            experiment_info=_info(self._plan, self._machine, self._timestamp, self._command, complete=complete),
             experiments=experiments,
         )
         self._folder.write_results(results)
         return results
 
 
-def _info(
-    plan: SweepPlan, machine: Machine, timestamp: str, command: str, *, complete: bool, count: int
-) -> ExperimentInfo:
+def _info(plan: SweepPlan, machine: Machine, timestamp: str, command: str, *, complete: bool) -> ExperimentInfo:
     return ExperimentInfo(
-        total_experiments=count,
+        total_experiments=len(plan.trials),
         timestamp=timestamp,
         kind="sweep",
         paceline_version=__version__,

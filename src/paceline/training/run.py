@@ -16,9 +16,9 @@ from paceline._version import __version__
 from paceline.envs import env_factory
 from paceline.errors import (
     NonFiniteLossError,
+    OutOfMemoryError,
     OutputError,
     PacelineError,
-    ResourceError,
 )
 from paceline.machine import Machine, detect_machine
 from paceline.measure.ledger import CHECKPOINT, LOGGING, Ledger
@@ -73,6 +73,7 @@ def train(
     try:
         return _train(run, folder, resume=resume, display=display or SilentDisplay(), command=command)
     finally:
+        folder.close()
         if is_new:
             with contextlib.suppress(OSError):
                 path.rmdir()  # succeeds only if nothing was ever written there
@@ -232,7 +233,7 @@ class _Loop:
 def _explained(error: BaseException) -> BaseException:
     """Return running out of memory as paceline's own error, and everything else as it is."""
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        return ResourceError(
+        return OutOfMemoryError(
             "expected the batch and the networks to fit into memory, got none left; use a smaller algo.batch_size or "
             "fewer environments"
         )
@@ -246,7 +247,10 @@ def _ending(failure: BaseException | None) -> tuple[Outcome, str]:
     if isinstance(failure, KeyboardInterrupt):
         return "interrupted", "stopped by the user"
     if isinstance(failure, PacelineError):
-        kinds: tuple[tuple[type[PacelineError], Outcome], ...] = ((NonFiniteLossError, "nan"), (ResourceError, "oom"))
+        kinds: tuple[tuple[type[PacelineError], Outcome], ...] = (
+            (NonFiniteLossError, "nan"),
+            (OutOfMemoryError, "oom"),
+        )
         return next((outcome for kind, outcome in kinds if isinstance(failure, kind)), "crash"), str(failure)
     return "crash", f"{type(failure).__name__}: {failure}"
 

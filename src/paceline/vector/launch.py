@@ -7,6 +7,7 @@ again.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import select
@@ -23,7 +24,7 @@ from time import monotonic
 from typing import Any
 
 import paceline
-from paceline.errors import EnvTimeoutError, ResourceError, RunnerDiedError
+from paceline.errors import EnvTimeoutError, OutOfMemoryError, ResourceError, RunnerDiedError
 from paceline.machine import thread_environment
 from paceline.vector.protocol import SOCKET_BUFFER_BYTES, Failure, receive_message, send_message
 from paceline.vector.wakeup import REQUEST, SIGNAL_SIZE, SignalEnds
@@ -59,7 +60,7 @@ class RunnerProcess:
         cores: cores to run on; empty for any.
 
     Raises:
-        ResourceError: no process or file descriptor can be had.
+        ResourceError: no process or file descriptor can be had; :class:`OutOfMemoryError` for lack of memory.
     """
 
     def __init__(self, slot: int, envs: range, *, memory_fd: int, threads: int, cores: Sequence[int]) -> None:
@@ -71,7 +72,8 @@ class RunnerProcess:
             self._start(memory_fd, threads, cores)
         except OSError as error:
             self._close_fds()
-            raise ResourceError(
+            refused = OutOfMemoryError if error.errno == errno.ENOMEM else ResourceError
+            raise refused(
                 f"expected to start runner {slot}, got {error.strerror}; use fewer runners, or raise the limits on "
                 f"processes and open files (ulimit -u, ulimit -n)"
             ) from error

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import secrets
 import sys
 from pathlib import Path
 
-from paceline.errors import ResourceError
+from paceline.errors import OutOfMemoryError, ResourceError
+
+OUT_OF_MEMORY = frozenset({errno.ENOMEM, errno.ENOSPC})
+"""What the system answers where memory or shared memory ran out; other refusals (open files) are no lack of it."""
 
 
 def create_block() -> int:
@@ -17,7 +21,7 @@ def create_block() -> int:
     On Linux this is a memfd, which needs no room in ``/dev/shm`` (64 MiB in many containers).
 
     Raises:
-        ResourceError: the system refuses.
+        ResourceError: the system refuses; :class:`OutOfMemoryError` for lack of memory.
     """
     try:
         if hasattr(os, "memfd_create"):
@@ -29,7 +33,7 @@ def create_block() -> int:
         _posixshmem.shm_unlink(name)
         return fd
     except OSError as error:
-        raise ResourceError(f"expected a block of shared memory, got {error.strerror}; free some memory") from error
+        raise _refused(error, f"expected a block of shared memory, got {error.strerror}; free some memory") from error
 
 
 def grow_block(fd: int, nbytes: int) -> mmap.mmap:
@@ -40,18 +44,19 @@ def grow_block(fd: int, nbytes: int) -> mmap.mmap:
         nbytes: size.
 
     Raises:
-        ResourceError: there is no room.
+        OutOfMemoryError: there is no room.
+        ResourceError: the system refuses for another reason.
     """
     available = available_bytes()
     if available is not None and nbytes > available:
-        raise ResourceError(_no_room(nbytes, f"{available / 2**20:,.1f} MiB are available"))
+        raise OutOfMemoryError(_no_room(nbytes, f"{available / 2**20:,.1f} MiB are available"))
     try:
         os.ftruncate(fd, nbytes)
         if sys.platform == "linux":
             os.posix_fallocate(fd, 0, nbytes)
         return mmap.mmap(fd, nbytes)
     except OSError as error:
-        raise ResourceError(_no_room(nbytes, error.strerror or str(error))) from error
+        raise _refused(error, _no_room(nbytes, error.strerror or str(error))) from error
 
 
 def available_bytes() -> int | None:
@@ -64,6 +69,10 @@ def available_bytes() -> int | None:
     except (OSError, ValueError):
         pass
     return None
+
+
+def _refused(error: OSError, message: str) -> ResourceError:
+    return (OutOfMemoryError if error.errno in OUT_OF_MEMORY else ResourceError)(message)
 
 
 def _no_room(nbytes: int, got: str) -> str:

@@ -41,7 +41,7 @@ def panel(figure: Figure, title: str) -> Axes:
 
 def test_the_file_is_a_picture_with_something_in_all_six_panels(sweep: ReportInput, tmp_path: Path) -> None:
     path = tmp_path / "dashboard.png"
-    draw_dashboard(sweep, path)
+    path.write_bytes(draw_dashboard(sweep))
     with Image.open(path) as picture:
         picture.load()
         assert picture.format == "PNG"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import textwrap
 import warnings
-from pathlib import Path
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
 
 from paceline.report import formats, view
@@ -46,15 +46,11 @@ STYLE: dict[str, Any] = {
 }
 
 
-def draw_dashboard(source: ReportInput, path: Path) -> None:
-    """Draw the dashboard of a sweep, or of one run, to a PNG file.
+def draw_dashboard(source: ReportInput) -> bytes:
+    """Draw the dashboard of a sweep, or of one run, and return the PNG file's content.
 
     Args:
         source: results and the findings made of them.
-        path: the file to write.
-
-    Raises:
-        OSError: the file cannot be written.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -64,7 +60,9 @@ def draw_dashboard(source: ReportInput, path: Path) -> None:
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = dashboard(source)
         FigureCanvasAgg(figure)
-        figure.savefig(path, dpi=DPI, format="png", facecolor="white", metadata={"Software": "paceline"})
+        picture = BytesIO()
+        figure.savefig(picture, dpi=DPI, format="png", facecolor="white", metadata={"Software": "paceline"})
+    return picture.getvalue()
 
 
 def dashboard(source: ReportInput) -> Figure:

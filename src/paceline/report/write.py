@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from paceline.analysis.findings import analyse
-from paceline.errors import OutputError
-from paceline.measure.store import load_results
+from paceline.measure.store import load_results, write_atomically
 from paceline.report.html import render_html
 from paceline.report.plots import draw_dashboard
 from paceline.report.text import render_text
@@ -21,6 +16,9 @@ TEXT_NAME = "report.txt"
 PICTURE_NAME = "dashboard.png"
 PAGE_NAME = "report.html"
 PLAN_NAME = "plan.yaml"
+
+WRITABLE_FOLDER = "free the folder, or copy results.json to a writable one and run `paceline report` there"
+"""What to do about a report that cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +56,10 @@ def write_report(out_dir: Path, *, html: bool = True) -> ReportPaths:
     results = load_results(out_dir)
     source = ReportInput(results, analyse(results))
     text, picture, page = out_dir / TEXT_NAME, out_dir / PICTURE_NAME, out_dir / PAGE_NAME
-    _write_atomically(text, lambda path: _write_text(path, render_text(source)))
-    _write_atomically(picture, lambda path: draw_dashboard(source, path))
+    _write(text, render_text(source))
+    _write(picture, draw_dashboard(source))
     if html:
-        _write_atomically(page, lambda path: _write_text(path, render_html(source)))
+        _write(page, render_html(source))
     plan = _write_plan(out_dir / PLAN_NAME, source)
     return ReportPaths(text, picture, page if html else None, plan, verdict(source))
 
@@ -72,40 +70,11 @@ def _write_plan(path: Path, source: ReportInput) -> Path | None:
     row = workload.advice.recommended if workload is not None and workload.advice is not None else None
     if source.single_run is not None or row is None:
         return None
-    _write_atomically(path, lambda temporary: _write_text(temporary, plan_yaml(row, source)))
+    _write(path, plan_yaml(row, source))
     return path
 
 
-def _write_text(path: Path, text: str) -> None:
-    # A lone surrogate (a file name in a message) must not cost the report.
-    path.write_text(text, encoding="utf-8", errors="replace", newline="\n")
-
-
-def _write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Write through a temporary file in the same folder, then rename it over ``path``."""
-    temporary: Path | None = None
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(
-            f"{path}: expected to write the report here, got: {reason}; free the folder or copy results.json to a "
-            f"writable one and run `paceline report` there"
-        ) from None
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _write(path: Path, content: str | bytes) -> None:
+    if isinstance(content, str):
+        content = content.encode("utf-8", "replace")  # a lone surrogate (a file name in a message) costs no report
+    write_atomically(path, content, advice=WRITABLE_FOLDER)

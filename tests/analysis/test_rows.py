@@ -7,12 +7,19 @@ from typing import Any
 
 import pytest
 
-from paceline.analysis.rows import judge_learning, scaling_rows, scaling_tables
+from paceline.analysis.rows import judge_learning, scaling_tables
+from paceline.analysis.table import ScalingTable
 from paceline.errors import RequestError
+from paceline.measure.result import Results
+
+
+def first_table(found: Results, **options: Any) -> ScalingTable:
+    """Return the only table of results of one workload."""
+    return scaling_tables(found, **options)[0]
 
 
 def test_published_rows(published: dict[str, Any], published_results: Any) -> None:
-    table = scaling_rows(published_results)
+    table = first_table(published_results)
     assert table.baseline is not None and table.baseline.label == "1x1"
     bands = {"excellent": 80, "good": 60, "fair": 40, "inefficient": 0}
     for r, e, time_s, speedup, efficiency_pct in published["rows"]:
@@ -27,7 +34,7 @@ def test_published_rows(published: dict[str, Any], published_results: Any) -> No
 
 
 def test_repeats_share_a_row(run: Any, results: Any) -> None:
-    table = scaling_rows(
+    table = first_table(
         results(run(0, 1, [2.0, 2.1, 2.2]), run(1, 4, [1.0, 1.1], repeat=0), run(1, 4, [1.2, 1.3], repeat=1))
     )
     row = table.row("1x4")
@@ -47,7 +54,7 @@ def test_repeats_share_a_row(run: Any, results: Any) -> None:
     ],
 )
 def test_baseline_rule(run: Any, results: Any, plans: list, baseline: str, words: str) -> None:
-    table = scaling_rows(results(*(run(r, e, [t]) for r, e, t in plans)))
+    table = first_table(results(*(run(r, e, [t]) for r, e, t in plans)))
     assert table.baseline is not None
     assert table.baseline.label == baseline and words in table.baseline_rule
     assert table.baseline.is_baseline and sum(row.is_baseline for row in table.rows) == 1
@@ -57,16 +64,16 @@ def test_baseline_rule(run: Any, results: Any, plans: list, baseline: str, words
 
 def test_baseline_can_be_asked_for(run: Any, results: Any) -> None:
     data = results(run(0, 1, [2.0]), run(1, 1, [4.0]), run(2, 1, [], outcome="crash"))
-    table = scaling_rows(data, baseline="1x1")
+    table = first_table(data, baseline="1x1")
     speedup = table.row("0x1").speedup
     assert speedup is not None and speedup.value == pytest.approx(2.0)
     for label in ("2x1", "9x9"):
         with pytest.raises(RequestError, match=r"choose from: 0x1, 1x1"):
-            scaling_rows(data, baseline=label)
+            first_table(data, baseline=label)
 
 
 def test_ideal_counts_from_the_baselines_environments(run: Any, results: Any) -> None:
-    table = scaling_rows(results(run(1, 4, [4.0]), run(2, 8, [2.0])))
+    table = first_table(results(run(1, 4, [4.0]), run(2, 8, [2.0])))
     row = table.row("2x8")
     assert row.efficiency_per_env == pytest.approx(2.0 / 4)
     assert row.gap_to_ideal == pytest.approx(4 - 2.0)
@@ -75,7 +82,7 @@ def test_ideal_counts_from_the_baselines_environments(run: Any, results: Any) ->
 
 
 def test_efficiency_per_core_is_over_measured_cores(run: Any, results: Any) -> None:
-    table = scaling_rows(results(run(0, 1, [4.0], cores=1.25), run(2, 4, [1.0], cores=2.5)))
+    table = first_table(results(run(0, 1, [4.0], cores=1.25), run(2, 4, [1.0], cores=2.5)))
     row = table.row("2x4")
     assert row.cores_basis == "measured"
     assert row.efficiency_per_core == pytest.approx(4.0 / 2)
@@ -83,14 +90,14 @@ def test_efficiency_per_core_is_over_measured_cores(run: Any, results: Any) -> N
 
 
 def test_efficiency_per_core_is_over_planned_cores_where_one_side_was_not_measured(run: Any, results: Any) -> None:
-    table = scaling_rows(results(run(1, 1, [4.0]), run(3, 1, [2.0], cores=2.5)))
+    table = first_table(results(run(1, 1, [4.0]), run(3, 1, [2.0], cores=2.5)))
     row = table.row("3x1")
     assert row.cores_basis == "planned" and row.cores == 4
     assert row.efficiency_per_core == pytest.approx(2.0 / (4 / 2))
 
 
 def test_other_step_counts_are_compared_by_sps_with_a_warning(run: Any, results: Any) -> None:
-    table = scaling_rows(results(run(1, 1, [4.0, 4, 4], steps=1000), run(2, 1, [4.0, 4, 4], steps=2000)))
+    table = first_table(results(run(1, 1, [4.0, 4, 4], steps=1000), run(2, 1, [4.0, 4, 4], steps=2000)))
     row = table.row("2x1")
     assert row.speedup_basis == "sps"
     assert row.speedup is not None and row.speedup.value == pytest.approx(2.0)
@@ -99,14 +106,14 @@ def test_other_step_counts_are_compared_by_sps_with_a_warning(run: Any, results:
 
 @pytest.mark.parametrize("outcome", ["oom", "timeout", "crash", "nan", "interrupted"])
 def test_failed_trials_appear_with_their_outcome(run: Any, results: Any, outcome: str) -> None:
-    table = scaling_rows(results(run(1, 1, [2.0]), run(2, 1, [], outcome=outcome, message="what happened")))
+    table = first_table(results(run(1, 1, [2.0]), run(2, 1, [], outcome=outcome, message="what happened")))
     row = table.row("2x1")
     assert (row.outcome, row.message, row.measured, row.rating) == (outcome, "what happened", False, None)
     assert any(notice.code == "failed-rows" and outcome in notice.text for notice in table.notices)
 
 
 def test_only_failures_make_a_table_without_a_baseline(run: Any, results: Any) -> None:
-    table = scaling_rows(results(run(1, 1, [], outcome="crash"), run(2, 1, [], outcome="oom")))
+    table = first_table(results(run(1, 1, [], outcome="crash"), run(2, 1, [], outcome="oom")))
     assert table.baseline is None and table.measured_rows == ()
     assert table.notices[0].severity == "problem"
     oom = table.row("2x1").bottleneck
@@ -114,7 +121,7 @@ def test_only_failures_make_a_table_without_a_baseline(run: Any, results: Any) -
 
 
 def test_finished_repeats_count_and_failed_ones_are_told(run: Any, results: Any) -> None:
-    table = scaling_rows(
+    table = first_table(
         results(
             run(1, 1, [2.0]), run(2, 1, [1.0]), run(2, 1, [9.0], outcome="nan", repeat=1), run(2, 1, [1.2], repeat=2)
         )
@@ -127,18 +134,18 @@ def test_finished_repeats_count_and_failed_ones_are_told(run: Any, results: Any)
 
 
 def test_a_run_that_ended_in_nan_is_never_ranked(run: Any, results: Any) -> None:
-    table = scaling_rows(results(run(1, 1, [2.0]), run(2, 1, [0.1], outcome="nan")))
+    table = first_table(results(run(1, 1, [2.0]), run(2, 1, [0.1], outcome="nan")))
     assert not table.row("2x1").measured
 
 
 def test_unsteady_runs_count_and_are_told(run: Any, results: Any) -> None:
-    table = scaling_rows(results(run(1, 1, [2.0]), run(2, 1, [1.0, 3.0], outcome="unsteady")))
+    table = first_table(results(run(1, 1, [2.0]), run(2, 1, [1.0, 3.0], outcome="unsteady")))
     assert table.row("2x1").outcome == "unsteady" and table.row("2x1").measured
     assert "partly-failed" in {notice.code for notice in table.notices}
 
 
 def test_noise_is_told(run: Any, results: Any) -> None:
-    table = scaling_rows(results(run(1, 1, [2.0, 2.0, 2.0]), run(2, 1, [1.0, 1.5, 2.0, 1.0])))
+    table = first_table(results(run(1, 1, [2.0, 2.0, 2.0]), run(2, 1, [1.0, 1.5, 2.0, 1.0])))
     assert [notice.rows for notice in table.notices if notice.code == "noisy"] == [("2x1",)]
 
 
@@ -158,7 +165,7 @@ def test_plan_axes_are_variants_and_other_axes_are_workloads(run: Any, results: 
 
 
 def test_batch_size_axis_stays_in_one_table(run: Any, results: Any) -> None:
-    table = scaling_rows(
+    table = first_table(
         results(
             run(1, 1, [4.0], steps=1024, axes={"algo.batch_size": 1024}),
             run(1, 1, [4.0], steps=2048, axes={"algo.batch_size": 2048}),
@@ -174,7 +181,7 @@ def test_environments_are_never_compared_with_each_other(run: Any, results: Any)
 
 
 def test_ledgers_of_repeats_add_up(run: Any, results: Any) -> None:
-    table = scaling_rows(
+    table = first_table(
         results(
             run(1, 1, [1.0, 1.0], phases={"env_step": 0.9, "learner_update": 0.1}),
             run(1, 1, [3.0, 3.0], phases={"env_step": 0.1, "learner_update": 0.9}, repeat=1),
@@ -190,8 +197,6 @@ def test_ledgers_of_repeats_add_up(run: Any, results: Any) -> None:
 
 def test_an_empty_file_has_no_table(results: Any) -> None:
     assert scaling_tables(results()) == ()
-    with pytest.raises(RequestError, match="at least one run"):
-        scaling_rows(results())
 
 
 def test_unmeasured_iterations_are_left_out(run: Any, results: Any) -> None:
@@ -202,7 +207,7 @@ def test_unmeasured_iterations_are_left_out(run: Any, results: Any) -> None:
             )
         }
     )
-    row = scaling_rows(results(damaged)).row("1x1")
+    row = first_table(results(damaged)).row("1x1")
     assert row.time_per_iter_s is not None and row.time_per_iter_s.value == 2.0
 
 

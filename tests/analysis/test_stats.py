@@ -21,7 +21,6 @@ from paceline.analysis.stats import (
     median,
     order,
     quartiles,
-    round_to_total,
 )
 from paceline.errors import RequestError
 
@@ -153,19 +152,6 @@ def test_distinguishable() -> None:
     assert distinguishable(low, high) is True
     assert distinguishable(low, Estimate(1.05, Interval(1.0, 1.2))) is False
     assert distinguishable(low, Estimate(5)) is None
-
-
-@given(weights=st.lists(st.floats(0.001, 100), min_size=1, max_size=12), digits=st.integers(0, 2))
-def test_rounded_shares_add_to_100(weights: list[float], digits: int) -> None:
-    shares = [100 * weight / sum(weights) for weight in weights]
-    rounded = round_to_total(shares, digits=digits)
-    assert sum(round(share * 10**digits) for share in rounded) == 100 * 10**digits
-    assert max(abs(a - b) for a, b in zip(shares, rounded, strict=True)) <= 10**-digits * (1 + 1e-6)
-
-
-def test_round_to_total_refuses_a_part() -> None:
-    with pytest.raises(RequestError, match="add up to 100"):
-        round_to_total([50.0, 30.0])
 
 
 @pytest.mark.parametrize("values", [[], [math.nan], [1.0, math.inf]])

@@ -11,7 +11,6 @@ from paceline.measure.ledger import (
     INFERENCE,
     LEARNER_UPDATE,
     PHASES,
-    RUNNER_WAIT,
     UNATTRIBUTED,
     Ledger,
     LedgerEntry,
@@ -88,18 +87,6 @@ def test_start_forgets(clock: FakeClock) -> None:
     entry = ledger.snapshot()
     assert entry.wall_s == pytest.approx(2e-9)
     assert entry.phases[ENV_STEP] == 0.0
-
-
-def test_moving_keeps_the_sum_and_never_takes_more_than_there_is(clock: FakeClock) -> None:
-    ledger = Ledger(clock)
-    clock.now_ns += 10
-    ledger.add_ns(RUNNER_WAIT, 10)
-    ledger.move_ns(RUNNER_WAIT, ENV_STEP, 7)
-    ledger.move_ns(RUNNER_WAIT, ENV_STEP, 7)
-    ledger.move_ns(RUNNER_WAIT, ENV_STEP, -5)
-    phases = ledger.snapshot().phases
-    assert phases[ENV_STEP] == pytest.approx(1e-8)
-    assert phases[RUNNER_WAIT] == 0.0
 
 
 def test_a_phase_that_raises_is_still_booked(clock: FakeClock) -> None:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from paceline.measure.result import IterationRecord, LedgerRecord
 from paceline.measure.throughput import (
     check_steadiness,
-    split_warmup,
     sps,
     sps_interval,
     summarize,
@@ -147,16 +146,6 @@ def test_drift_is_found_in_a_long_run() -> None:
 @pytest.mark.parametrize("count", [0, 1])
 def test_fewer_than_two_iterations_cannot_be_unsteady(count: int) -> None:
     assert not check_steadiness([100] * count, [1.0] * count).unsteady
-
-
-def test_warmup_is_split_off() -> None:
-    records = [record(index, 1.0) for index in range(4)]
-    warmup, measured = split_warmup(records, 1)
-    assert [item.iteration for item in warmup] == [0]
-    assert [item.iteration for item in measured] == [1, 2, 3]
-    assert split_warmup(records, 9) == (tuple(records), ())
-    with pytest.raises(ValueError, match="0 or more, got -1"):
-        split_warmup(records, -1)
 
 
 def test_ledgers_add_up_over_iterations() -> None:

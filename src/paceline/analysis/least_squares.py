@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from paceline.analysis.stats import Interval
 
@@ -31,6 +30,8 @@ def solve_relative(design: Array, times: Array) -> Array:
 
 def non_negative(design: Array, target: Array) -> Array:
     """Return the x >= 0 that minimises |design @ x - target| (Lawson and Hanson 1974, NNLS)."""
+    from scipy.optimize import nnls  # here: slow to import, and only a report of several plans fits anything
+
     # Columns differ by orders of magnitude (1/(r e) against 1); equal norms keep NNLS's own tolerance meaningful.
     norms = np.linalg.norm(design, axis=0)
     norms[norms == 0.0] = 1.0

@@ -77,18 +77,6 @@ def workload_runs(results: Results) -> list[tuple[dict[str, Any], list[RunResult
     return [(dict(key), runs) for key, runs in workloads.items()]
 
 
-def scaling_rows(results: Results, *, baseline: str | None = None) -> ScalingTable:
-    """Return the first table of :func:`scaling_tables`: all of them where the file holds one workload.
-
-    Raises:
-        RequestError: the file has no runs, or no measured row of the label ``baseline``.
-    """
-    tables = scaling_tables(results, baseline=baseline)
-    if not tables:
-        raise RequestError("expected results with at least one run, got none; run a sweep or a training run first")
-    return tables[0]
-
-
 def row_label(run: RunResult) -> str:
     """Return ``RxE``, with the variant behind it where there is one."""
     grid = f"{run.config.num_env_runners}x{run.config.num_envs_per_env_runner}"

@@ -17,7 +17,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats as scipy_stats
 
 from paceline.errors import RequestError
 
@@ -219,28 +218,6 @@ def distinguishable(first: Estimate, second: Estimate) -> bool | None:
     return not first.interval.overlaps(second.interval)
 
 
-def round_to_total(values: Samples, *, total: float = 100.0, digits: int = 0) -> tuple[float, ...]:
-    """Round ``values`` so that the rounded figures add up to ``total`` as people would add them (largest remainder).
-
-    Args:
-        values: non-negative figures that add up to ``total``.
-        total: what the rounded figures add up to.
-        digits: decimals kept.
-
-    Raises:
-        RequestError: the values do not add up to ``total``.
-    """
-    array = _checked(values)
-    if not math.isclose(float(array.sum()), total, rel_tol=1e-6, abs_tol=1e-9):
-        raise RequestError(f"expected values that add up to {total:g}, got {float(array.sum()):g}; pass all shares")
-    scaled = array * 10**digits
-    floors = np.floor(scaled + 1e-9)
-    missing = round(total * 10**digits - float(floors.sum()))
-    for index in np.argsort(-(scaled - floors), kind="stable")[: max(missing, 0)]:
-        floors[index] += 1
-    return tuple(round(float(value) / 10**digits, digits) for value in floors)
-
-
 def _checked(values: Samples | NDArray[np.float64]) -> NDArray[np.float64]:
     array = np.asarray(values, dtype=np.float64).ravel()
     if not array.size:
@@ -275,8 +252,10 @@ def _bootstrap_medians(groups: Sequence[NDArray[np.float64]], rng: np.random.Gen
 
 def _from_resamples(value: float, resamples: NDArray[np.float64], count: int) -> Estimate:
     """Make the expanded percentile interval (Hesterberg 2015): tail = Phi(-sqrt(n/(n-1)) t_{0.975, n-1})."""
-    reach = math.sqrt(count / (count - 1)) * float(scipy_stats.t.ppf(0.5 + CONFIDENCE / 2, count - 1))
-    tail = float(scipy_stats.norm.cdf(-reach))
+    from scipy import special  # here: a fifth of a second that a report without samples need not pay
+
+    reach = math.sqrt(count / (count - 1)) * float(special.stdtrit(count - 1, 0.5 + CONFIDENCE / 2))
+    tail = float(special.ndtr(-reach))
     low, high = np.quantile(resamples, [tail, 1.0 - tail])
     range_coverage = 1.0 - 2.0 ** (1 - count)
     confidence = min(CONFIDENCE, range_coverage)

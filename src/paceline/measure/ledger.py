@@ -61,12 +61,6 @@ class Ledger:
         """
         self._phase_ns[phase] += duration_ns
 
-    def move_ns(self, source: str, target: str, duration_ns: int) -> None:
-        """Re-label ``duration_ns`` of ``source`` as ``target`` (never more than ``source`` holds)."""
-        duration_ns = max(0, min(duration_ns, self._phase_ns[source]))
-        self._phase_ns[source] -= duration_ns
-        self._phase_ns[target] += duration_ns
-
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Time the body of a ``with`` block as ``name``; blocks must not nest."""

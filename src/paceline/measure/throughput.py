@@ -127,23 +127,6 @@ def check_steadiness(
     return Steadiness(variation, drift, bool(reasons), " and ".join(reasons) + advice if reasons else "")
 
 
-def split_warmup(
-    iterations: Sequence[IterationRecord], warmup_iterations: int
-) -> tuple[tuple[IterationRecord, ...], tuple[IterationRecord, ...]]:
-    """Return the warm-up iterations and the measured ones.
-
-    Args:
-        iterations: all iterations of a run, in order.
-        warmup_iterations: how many of the first do not count.
-
-    Raises:
-        ValueError: ``warmup_iterations`` is negative.
-    """
-    if warmup_iterations < 0:
-        raise ValueError(f"expected a number of warm-up iterations of 0 or more, got {warmup_iterations}")
-    return tuple(iterations[:warmup_iterations]), tuple(iterations[warmup_iterations:])
-
-
 def summarize(
     iterations: Sequence[IterationRecord],
     *,

@@ -131,11 +131,6 @@ class SweepPlan:
     cautions: tuple[str, ...] = ()
     batch_size: int | None = None
 
-    @property
-    def expected_s(self) -> float:
-        """Seconds that the whole sweep takes, by guess (:data:`GUESSED_SPS`, :data:`GUESSED_SETUP_S`)."""
-        return remaining_s(self.trials, {})
-
 
 @dataclass(frozen=True)
 class _Point:

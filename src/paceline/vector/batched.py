@@ -240,7 +240,9 @@ class BatchedVecEnv(VecEnv):
                 f"pass terminated | truncated"
             )
         if not mask.any():
-            raise RequestError("expected options['reset_mask'] to choose at least one environment, got none")
+            raise RequestError(
+                "expected options['reset_mask'] to choose at least one environment, got none; leave out the reset"
+            )
         return mask
 
     def _check_usable(self, *, pending: bool, call: str) -> None:
@@ -281,5 +283,7 @@ def _store_actions(target: Any, actions: Any, path: str) -> None:
         try:
             part = actions[key]
         except (KeyError, IndexError, TypeError):
-            raise RequestError(f"expected {path} to have a part {key!r}, got {type(actions).__name__}") from None
+            raise RequestError(
+                f"expected {path} to have a part {key!r}, got {type(actions).__name__}; nest it as the action space"
+            ) from None
         _store_actions(target[key], part, f"{path}[{key!r}]")

@@ -37,11 +37,13 @@ def resolve_seeds(seed: int | Sequence[int | None] | None, num_envs: int, *, fir
         return list(derive_seeds(int(entropy) if isinstance(entropy, int) else 0, num_envs))
     if isinstance(seed, int | np.integer):
         if seed < 0:
-            raise RequestError(f"expected a seed of 0 or more, got {seed}")
+            raise RequestError(f"expected a seed of 0 or more, got {seed}; choose another, or leave it out")
         return list(derive_seeds(int(seed), num_envs))
     seeds = [None if item is None else int(item) for item in seed]
     if len(seeds) != num_envs:
-        raise RequestError(f"expected one seed, or a list of {num_envs} (one per environment), got {len(seeds)}")
+        raise RequestError(
+            f"expected one seed, or a list of {num_envs} (one per environment), got {len(seeds)}; give one of the two"
+        )
     if any(item is not None and item < 0 for item in seeds):
-        raise RequestError(f"expected seeds of 0 or more, got {seeds}")
+        raise RequestError(f"expected seeds of 0 or more, got {seeds}; choose others")
     return seeds

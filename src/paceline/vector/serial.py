@@ -156,7 +156,9 @@ def call_envs(
         try:
             attribute = env.get_wrapper_attr(name)
         except AttributeError:
-            raise RequestError(f"expected an attribute of the environments, got {name!r}, which they lack") from None
+            raise RequestError(
+                f"expected an attribute of the environments, got {name!r}, which they lack; check its name"
+            ) from None
         results.append(attribute(*args, **kwargs) if callable(attribute) else attribute)
     return tuple(results)
 
@@ -170,5 +172,7 @@ def spread_values(values: Any, num_envs: int) -> list[Any]:
     if not isinstance(values, list | tuple):
         return [values] * num_envs
     if len(values) != num_envs:
-        raise RequestError(f"expected one value, or a list of {num_envs} (one per environment), got {len(values)}")
+        raise RequestError(
+            f"expected one value, or a list of {num_envs} (one per environment), got {len(values)}; give one of the two"
+        )
     return list(values)

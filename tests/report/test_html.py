@@ -14,6 +14,7 @@ from paceline.analysis.findings import analyse
 from paceline.measure.result import Results
 from paceline.report import view
 from paceline.report.html import render_html
+from paceline.report.model_text import model_sentences
 from paceline.report.view import ReportInput
 from paceline.spec import Plan
 
@@ -189,3 +190,16 @@ def test_large_sweeps_stay_small_files(make_sweep: Callable[..., Results]) -> No
 
 def test_the_same_results_give_the_same_page(sweep: ReportInput, page: str) -> None:
     assert render_html(sweep) == page
+
+
+def test_losses_and_model_intervals_stand_on_the_page(sweep: ReportInput, page: str) -> None:
+    tree = parse(page)
+    assert {"loss", "gap", "Karp-Flatt"} <= {name.strip() for name in tree.text("button")}
+    row = sweep.findings.workloads[0].table.row("4x1")
+    assert row.efficiency_loss is not None and row.gap_to_ideal is not None and row.karp_flatt is not None
+    cells = tree.text("td")
+    for figure in (f"{row.efficiency_loss:.1%}", f"{row.gap_to_ideal:.2f}x", f"{row.karp_flatt:.3f}"):
+        assert figure in cells
+    models = sweep.findings.workloads[0].models
+    assert models is not None
+    assert set(model_sentences(models)) <= set(tree.text("li"))

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 
 import pytest
 import yaml
 
+from paceline.analysis.curves import ScalingModels
 from paceline.analysis.findings import analyse
+from paceline.analysis.models import AmdahlFit, ModelChoice
+from paceline.analysis.stats import Interval
 from paceline.measure.result import Results
-from paceline.report import view
+from paceline.report import formats, view
+from paceline.report.model_text import model_sentences
 from paceline.report.text import render_text
 from paceline.report.text_table import WIDTH, Column, table
 from paceline.report.view import ReportInput
@@ -166,3 +171,45 @@ def test_a_table_of_long_figures_still_fits_the_page() -> None:
 def test_a_table_wraps_only_its_wrapping_column() -> None:
     lines = table([Column("name", "<", wrap=6), Column("n")], [["a long name", "12345"]])
     assert lines == ["  name        n", "  ------  -----", "  a long  12345", "  name"]
+
+
+def test_what_each_plan_loses_is_shown(sweep: ReportInput) -> None:
+    listed = section(render_text(sweep), "What is lost to ideal scaling")
+    for row in sweep.findings.workloads[0].table.rows:
+        lines = [line.split() for line in listed.splitlines() if line.split()[:1] == [row.label]]
+        assert len(lines) == (row.efficiency_loss is not None)
+        if row.efficiency_loss is not None and row.gap_to_ideal is not None and row.speedup is not None:
+            e = "–" if row.karp_flatt is None else f"{row.karp_flatt:.3f}"
+            loss, gap = f"{row.efficiency_loss:.1%}", f"{row.gap_to_ideal:.2f}x"
+            assert lines[0][1:] == [str(row.num_envs), f"{row.speedup.value:.2f}x", loss, gap, e]
+
+
+def test_models_come_with_their_points_and_intervals(sweep: ReportInput) -> None:
+    text = " ".join(section(render_text(sweep), "How it scales").split())
+    models = sweep.findings.workloads[0].models
+    assert models is not None and models.amdahl is not None and models.phase is not None
+    points = len(models.choice.points)
+    assert f"Amdahl, fitted over all {points} points with runners, speedups over 1x1: serial fraction" in text
+    limit = models.amdahl.limit_interval
+    assert limit is not None
+    assert f"limit {models.amdahl.limit:.2f}x (95%: {limit.low:.2f}x to {limit.high:.2f}x)" in text
+    for letter, name in (("L", "learner_s"), ("E", "runner_s"), ("I", "batched_s")):
+        bounds = models.phase.intervals[name]
+        span = f"(95%: {formats.seconds(bounds.low)} to {formats.seconds(bounds.high)})"
+        assert f"{letter} {formats.seconds(getattr(models.phase, name))} {span}" in text
+
+
+@pytest.mark.parametrize(
+    ("serial", "bounds", "words"),
+    [
+        (0.0, Interval(0.0, 0.05), "serial fraction 0.0% (95%: 0.0% to 5.0%), no limit (95%: at least 20.00x)"),
+        (0.1, Interval(0.0, 0.2), "limit 10.00x (95%: at least 5.00x), of which 50% is reached"),
+        (0.1, None, "serial fraction 10.0%, limit 10.00x, of which 50% is reached"),
+    ],
+)
+def test_a_limit_that_may_be_none_is_not_given_an_end(serial: float, bounds: Interval | None, words: str) -> None:
+    limit = 1 / serial if serial else math.inf
+    fit = AmdahlFit(serial, bounds, "", limit, 0.5 if serial else 0.0, 0.0, None, 4)
+    (said,) = model_sentences(ScalingModels(ModelChoice(None, (), "", "in-process"), amdahl=fit))
+    assert said.startswith("Amdahl, fitted over all 4 points in the learner's process: ")
+    assert words in said

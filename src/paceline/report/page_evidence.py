@@ -9,6 +9,7 @@ from paceline.analysis.curves import ScalingModels
 from paceline.analysis.findings import WorkloadFindings
 from paceline.analysis.table import ScalingRow
 from paceline.report import formats, palette, view
+from paceline.report.model_text import model_sentences
 from paceline.report.page_parts import (
     Cell,
     Column,
@@ -29,7 +30,7 @@ from paceline.report.page_parts import (
     SpeedBar,
 )
 from paceline.report.svg import Chart, marker_path
-from paceline.report.text import model_sentences, spread
+from paceline.report.text import spread
 
 GUARD = 0.8
 """Share of CPU and memory above which a meter is marked, as in the recommendations' guards."""
@@ -49,6 +50,9 @@ def plan_columns() -> tuple[Column, ...]:
         Column("CPU", "busy cores / usable cores"),
         Column("memory", "peak of the process tree / limit"),
         Column("held back by", "from the ledger", numeric=False),
+        Column("loss", "efficiency lost: 1 - efficiency per environment"),
+        Column("gap", "gap to ideal: ideal speedup - speedup"),
+        Column("Karp-Flatt", "serial fraction that this plan alone would show; if it grows with N, overhead does"),
     )
 
 
@@ -96,6 +100,9 @@ def _plan_cells(row: ScalingRow) -> tuple[Cell, ...]:
             numeric=False,
             sort=row.bottleneck.verdict if row.bottleneck else "",
         ),
+        Cell(formats.percent(row.efficiency_loss), _key(row.efficiency_loss)),
+        Cell(formats.times(row.gap_to_ideal), _key(row.gap_to_ideal)),
+        Cell(view.karp_flatt_text(row), _key(row.karp_flatt)),
     )
 
 

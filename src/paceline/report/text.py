@@ -10,6 +10,7 @@ from paceline.analysis.findings import WorkloadFindings
 from paceline.analysis.recommend import Advice
 from paceline.analysis.table import ScalingRow
 from paceline.report import formats, view
+from paceline.report.model_text import model_sentences
 from paceline.report.text_table import Column, heading, paragraph, table
 from paceline.report.view import ReportInput
 
@@ -45,6 +46,7 @@ def _sweep_sections(source: ReportInput, workload: WorkloadFindings) -> list[str
     lines = _plan_section(workload)
     if workload.advice:
         lines += _scenario_section(workload.advice)
+    lines += _loss_section(workload)
     if workload.models:
         lines += _model_section(workload.models)
     baseline = workload.table.baseline
@@ -124,6 +126,37 @@ def _scenario_section(advice: Advice) -> list[str]:
     return lines
 
 
+def _loss_section(workload: WorkloadFindings) -> list[str]:
+    """Say what each plan loses to an ideal one; nothing where no plan has more environments than the baseline."""
+    rows = [row for row in view.by_speed(workload.table.rows) if row.efficiency_loss is not None]
+    if all(row.is_baseline for row in rows):
+        return []
+    columns = [
+        Column("plan", "<", wrap=LABEL_WIDTH),
+        Column("envs"),
+        Column("speedup"),
+        Column("loss"),
+        Column("gap to ideal"),
+        Column("Karp-Flatt"),
+    ]
+    cells = [
+        [
+            row.label,
+            str(row.num_envs),
+            formats.times(row.speedup.value if row.speedup else None),
+            formats.percent(row.efficiency_loss),
+            formats.times(row.gap_to_ideal),
+            view.karp_flatt_text(row),
+        ]
+        for row in rows
+    ]
+    lines = [*heading("What is lost to ideal scaling"), *table(columns, cells), ""]
+    return lines + paragraph(
+        "loss: 1 - eff/env; gap: ideal speedup - speedup; Karp-Flatt: serial fraction that this plan alone would show "
+        "(if it grows with the envs, overhead does)."
+    )
+
+
 def _model_section(models: ScalingModels) -> list[str]:
     choice = models.choice
     lines = heading("How it scales")
@@ -151,33 +184,6 @@ def _model_section(models: ScalingModels) -> list[str]:
         lines += ["", *table(columns, rows)]
     lines += ["", *(line for sentence in model_sentences(models) for line in paragraph(sentence))]
     return lines
-
-
-def model_sentences(models: ScalingModels) -> list[str]:
-    """Return what Amdahl's law, the USL and the phase model say, one sentence each."""
-    said: list[str] = []
-    if fit := models.amdahl:
-        bounds = fit.interval
-        between = f" ({formats.percent(bounds.low)} to {formats.percent(bounds.high)})" if bounds else ""
-        limit = "no limit" if fit.serial_fraction <= 0 else f"limit {formats.times(fit.limit)}"
-        if fit.serial_fraction <= 0:
-            reached = ""
-        elif fit.share_of_limit > 1:
-            reached = ", which the best plan exceeds: Amdahl's law does not describe these plans"
-        else:
-            reached = f", of which {formats.percent(fit.share_of_limit, 0)} is reached"
-        over = f" over {models.base_label}" if models.base_label else ""
-        said.append(f"Amdahl{over}: serial fraction {formats.percent(fit.serial_fraction)}{between}, {limit}{reached}.")
-    if usl := models.usl:
-        peak = f", peak at {formats.integer(usl.peak_num_envs)} envs" if usl.peak_num_envs else ", no peak"
-        said.append(f"USL: contention {usl.contention:.3g}, coherency {usl.coherency:.3g}{peak}.")
-    if phase := models.phase:
-        said.append(
-            f"Phase model T = L + E/r + I/(r e): L {formats.seconds(phase.learner_s)} that no runner or env shortens, "
-            f"E {formats.seconds(phase.runner_s)} that runners divide, I {formats.seconds(phase.batched_s)} that "
-            f"both divide."
-        )
-    return said
 
 
 def _ledger_section(named: Sequence[tuple[str, ScalingRow]]) -> list[str]:

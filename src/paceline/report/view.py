@@ -217,6 +217,11 @@ def baseline_sentence(table: ScalingTable) -> str:
     return f"Speedups are over {table.baseline.label}: {table.baseline_rule.rstrip('.')}."
 
 
+def karp_flatt_text(row: ScalingRow) -> str:
+    """Write a row's experimentally determined serial fraction, to three decimals."""
+    return formats.MISSING if row.karp_flatt is None else f"{row.karp_flatt:.3f}"
+
+
 FINISHED = ("ok", "unsteady")
 """Outcomes that leave figures to compare; an unsteady trial finished, but its iterations vary."""
 

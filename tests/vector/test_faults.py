@@ -25,9 +25,9 @@ from paceline.errors import (
     EnvNotFoundError,
     EnvRaisedError,
     EnvTimeoutError,
+    OutOfMemoryError,
     PlanError,
     RequestError,
-    ResourceError,
     RunnerDiedError,
     SpecError,
     UnsupportedSpaceError,
@@ -261,7 +261,7 @@ def test_actions_that_do_not_fit_are_refused(actions: Callable[[], Any], message
 def test_no_room_for_shared_memory_is_told() -> None:
     fd = create_block()
     try:
-        with pytest.raises(ResourceError, match=r"MiB of shared memory .* use fewer environments"):
+        with pytest.raises(OutOfMemoryError, match=r"MiB of shared memory .* use fewer environments"):
             grow_block(fd, 2**60)
     finally:
         os.close(fd)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from paceline.analysis.cautions import worst_first
 from paceline.analysis.rows import row_label, scaling_tables, throughput_samples, usable_runs, workload_runs
 from paceline.analysis.stats import Estimate, estimate_ratio, order
 from paceline.analysis.table import Notice, ScalingRow, workload_title
@@ -54,7 +55,7 @@ class Comparison:
 
 
 def compare(first: Results, second: Results, *, allow_other_machine: bool = False) -> Comparison:
-    """Compare the throughput of every plan that both files measured: second over first.
+    """Compare the throughput of every plan that both files measured: second over first. Others are listed as missing.
 
     Runs in two files were not interleaved, so a drift of the machine between them looks like a change; the notices say
     so.
@@ -65,14 +66,14 @@ def compare(first: Results, second: Results, *, allow_other_machine: bool = Fals
         allow_other_machine: compare figures of different machines all the same, with a warning.
 
     Raises:
-        RequestError: the files are of different environments, or of different machines and that was not allowed.
+        RequestError: the files have no environment in common, or are of different machines and that was not allowed.
     """
     notices = _checked(first, second, allow_other_machine)
     ours, theirs = _rows(first), _rows(second)
     compared = tuple(_compare_row(label, ours.get(label), theirs.get(label)) for label in {**ours, **theirs})
     if not any(row.ratio for row in compared):
         notices.append(Notice("no-common-plan", "The two files have no measured plan in common.", "problem"))
-    return Comparison(_headline(compared), compared, tuple(notices), _same_machine(first, second))
+    return Comparison(_headline(compared), compared, tuple(worst_first(notices)), _same_machine(first, second))
 
 
 def _checked(first: Results, second: Results, allow_other_machine: bool) -> list[Notice]:

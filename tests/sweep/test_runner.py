@@ -296,6 +296,18 @@ def test_kill_9_loses_the_running_trial_only_and_leaves_no_process(script: UserS
 
 
 @linux_only
+def test_a_terminal_that_is_closed_costs_nothing_that_was_measured(script: UserScript) -> None:
+    process = script.start_and_hang()
+    assert process.stdout is not None
+    process.stdout.close()  # whatever is shown from here on raises
+    process.send_signal(signal.SIGHUP)
+    process.wait()
+    results = load_results(script.out)
+    assert sorted(run.outcome for run in results.experiments) == ["interrupted", "ok", "ok"]
+    wait_until_gone([int(pid) for pid in script.pids.read_text().split()])
+
+
+@linux_only
 def test_a_second_signal_leaves_at_once(script: UserScript) -> None:
     process = script.start_and_hang()
     process.send_signal(signal.SIGINT)

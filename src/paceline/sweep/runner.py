@@ -24,6 +24,7 @@ from paceline.measure.result import ExperimentInfo, IterationRecord, Results, Ru
 from paceline.measure.store import RunFolder, load_progress
 from paceline.spec import RunSpec, SweepSpec, build_spec, load_yaml
 from paceline.sweep.display import Display, dry_run_text, make_display
+from paceline.sweep.enduring import EnduringDisplay
 from paceline.sweep.grid import Resolver, SweepPlan, Trial, plan_sweep, sweep_spec
 from paceline.sweep.interrupts import Interrupts
 from paceline.sweep.journal import Finished, Journal, finished_trials
@@ -119,7 +120,7 @@ class _Run:
         self._plan = plan
         self._folder = folder
         self._journal = Journal(folder)
-        self._display = display
+        self._display: Display = EnduringDisplay(display)
         self._machine = machine
         self._command = command
         self._entry_point = entry_point

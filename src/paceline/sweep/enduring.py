@@ -13,7 +13,8 @@ from paceline.sweep.grid import SweepPlan, Trial
 class EnduringDisplay:
     """Passes everything on to another display, whether it can be written or not.
 
-    Upon SIGHUP the terminal is gone, yet the sweep has still to save what it measured; writing to it raises ``OSError``.
+    Upon SIGHUP the terminal is gone, yet the sweep has still to save what it measured, and writing there raises
+    ``OSError``.
 
     Args:
         display: the one that shows.

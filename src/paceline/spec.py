@@ -263,7 +263,10 @@ def load_yaml(path: Path) -> dict[str, Any]:
         problem = getattr(error, "problem", None) or "not valid YAML"
         raise SpecError(f"{path}: broken YAML{where}: {problem}; mend the file") from None
     if not isinstance(data, dict):
-        raise SpecError(f"{path}: expected a mapping of keys (env, algo, plan, ..), got {type(data).__name__}; write it as in configs/")
+        raise SpecError(
+            f"{path}: expected a mapping of keys (env, algo, plan, ..), got {type(data).__name__}; write it "
+            f"as in configs/"
+        )
     return data
 
 

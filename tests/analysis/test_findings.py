@@ -146,6 +146,15 @@ def test_single_training_run(run: Any, results: Any) -> None:
     assert "no-single-env" not in {notice.code for notice in findings.notices}
 
 
+def test_a_training_run_that_broke_says_how_far_it_came_and_why(run: Any, results: Any) -> None:
+    broken = run(2, 8, [1.0, 1.1], outcome="nan", message="update 3 produced NaN")
+    assert analyse(results(broken, kind="train")).headline == (
+        "The run met NaN or infinity after 2 iterations (32,768 steps): update 3 produced NaN"
+    )
+    at_once = run(2, 8, [], outcome="crash")
+    assert analyse(results(at_once, kind="train")).headline == "The run broke after 0 iterations (0 steps)."
+
+
 def test_no_runs(results: Any) -> None:
     findings = analyse(results())
     assert findings.primary is None and findings.workloads == () and findings.runs == ()

@@ -150,7 +150,9 @@ def analyse(results: Results, *, baseline: str | None = None, efficiency: Effici
     notices = [notice for table in tables for notice in _prefixed(table, several=len(tables) > 1)]
     return Findings(
         kind=info.kind,
-        headline=workloads[0].headline if workloads else "No run has been recorded, so there is nothing to say yet.",
+        headline=_broken_run_headline(results) or (
+            workloads[0].headline if workloads else "No run has been recorded, so there is nothing to say yet."
+        ),
         env_id=info.env_id or next((run.env_id for run in results.experiments), ""),
         algo=info.algo or next((str(run.algo.get("name", "")) for run in results.experiments), ""),
         workloads=workloads,
@@ -170,6 +172,27 @@ def _workload(table: ScalingTable, efficiency: EfficiencyBasis) -> WorkloadFindi
     advice = recommend(table, efficiency=efficiency) if several else None
     models = scaling_models(table) if several else None
     return WorkloadFindings(_headline(table, advice), table, models, advice)
+
+
+_ENDINGS: dict[Outcome, str] = {
+    "crash": "broke",
+    "nan": "met NaN or infinity",
+    "oom": "ran out of memory",
+    "timeout": "ran out of time",
+}
+
+
+def _broken_run_headline(results: Results) -> str:
+    """Say how a single training run failed and how far it came; "" for anything else."""
+    if results.experiment_info.kind != "train" or len(results.experiments) != 1:
+        return ""
+    (run,) = results.experiments
+    if run.outcome not in _ENDINGS:
+        return ""
+    done = run.iterations[-1].total_env_steps if run.iterations else 0
+    count = len(run.iterations)
+    told = f"The run {_ENDINGS[run.outcome]} after {count} iteration{'s' * (count != 1)} ({done:,} steps)"
+    return f"{told}: {run.message}" if run.message else f"{told}."
 
 
 def _headline(table: ScalingTable, advice: Advice | None) -> str:

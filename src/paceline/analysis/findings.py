@@ -150,9 +150,8 @@ def analyse(results: Results, *, baseline: str | None = None, efficiency: Effici
     notices = [notice for table in tables for notice in _prefixed(table, several=len(tables) > 1)]
     return Findings(
         kind=info.kind,
-        headline=_broken_run_headline(results) or (
-            workloads[0].headline if workloads else "No run has been recorded, so there is nothing to say yet."
-        ),
+        headline=_broken_run_headline(results)
+        or (workloads[0].headline if workloads else "No run has been recorded, so there is nothing to say yet."),
         env_id=info.env_id or next((run.env_id for run in results.experiments), ""),
         algo=info.algo or next((str(run.algo.get("name", "")) for run in results.experiments), ""),
         workloads=workloads,

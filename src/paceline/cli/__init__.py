@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -20,14 +21,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     former = _stop_on_signals()
     try:
-        arguments = parse(words)
+        arguments = _parse(words)
         status = int(arguments.run(arguments))
         sys.stdout.flush()
         return status
     except PacelineError as error:
         return _fail(error, debug=debug)
     except KeyboardInterrupt:
-        saves = arguments.command in ("train", "sweep")
+        saves = bool(words) and words[0] in ("train", "sweep")
         print("stopped; everything so far is saved" if saves else "stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
@@ -46,6 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    try:
+        return parse(words)
+    except SystemExit:
+        sys.stdout.flush()  # here, not at the interpreter's exit, so that a reader that has gone is no error
+        raise
 
 
 def _stop_on_signals() -> dict[signal.Signals, Any]:

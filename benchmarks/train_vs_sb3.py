@@ -17,8 +17,9 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 
-from benchmarks.record import describe, interleave, keep, ratios
+from benchmarks.record import RESULTS, describe, interleave, keep, ratios
 
 ENV = "HalfCheetah-v5"
 
@@ -120,7 +121,9 @@ def main() -> None:
     if arguments.worker:
         worker(arguments.worker)
         return
-    figures = {}
+    path = RESULTS / "train_vs_sb3.json"
+    before = json.loads(path.read_text()) if path.is_file() else {}
+    figures = {scale: before[scale] for scale in ("big", "small") if scale in before}  # --only keeps the other
     for scale in ("big", "small") if arguments.only is None else (arguments.only,):
         samples = interleave(contenders(scale), arguments.rounds)
         ours = next(iter(samples))
@@ -128,6 +131,7 @@ def main() -> None:
         fastest = [max(round_figures) for round_figures in zip(*peers.values(), strict=True)]
         ratio = ratios(samples[ours], fastest)
         figures[scale] = {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "steps_per_second": {name: describe(values) for name, values in samples.items()},
             "ratio_to_fastest_peer_per_round": ratio,
         }

@@ -108,3 +108,14 @@ def test_unknown_phases_are_refused(clock: FakeClock) -> None:
 def test_entries_add_over_the_union_of_their_phases() -> None:
     total = LedgerEntry(1.0, {"a": 1.0}) + LedgerEntry(2.0, {"b": 2.0})
     assert total.as_dict() == {"wall_s": 3.0, "phases": {"a": 1.0, "b": 2.0}}
+
+
+def test_excluded_time_is_no_part_of_the_interval() -> None:
+    now = [0]
+    ledger = Ledger(lambda: now[0])
+    ledger.start()
+    now[0] = 5_000_000_000
+    ledger.exclude_ns(3_000_000_000)
+    entry = ledger.cut()
+    assert entry.wall_s == pytest.approx(2.0)
+    assert sum(entry.phases.values()) == pytest.approx(2.0)

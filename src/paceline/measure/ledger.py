@@ -70,6 +70,10 @@ class Ledger:
         finally:
             self._phase_ns[name] += self.clock_ns() - begin_ns
 
+    def exclude_ns(self, duration_ns: int) -> None:
+        """Take the last ``duration_ns`` nanoseconds off the interval: a compilation is no part of any iteration."""
+        self._start_ns += duration_ns
+
     def snapshot(self) -> LedgerEntry:
         """Return wall time and phases since :meth:`start`, ``unattributed`` included."""
         return self._entry(self.clock_ns())

@@ -133,6 +133,7 @@ def _train(spec: RunSpec, folder: RunFolder, *, resume: bool, display: Display, 
         ledger.start()
         monitor.start_interval()
         outcome, message, failure = loop.run()
+        recorder.compile_s += driver.late_compile_s
         result = recorder.result(outcome, message)
         folder.write_results(Results(experiment_info=_info(spec, machine, outcome, command), experiments=(result,)))
     if failure is not None:

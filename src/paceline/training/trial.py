@@ -66,4 +66,5 @@ def run_trial(
             record = recorder.record(iteration, ledger.cut(), driver.total_env_steps)
             with ledger.phase(LOGGING):
                 on_iteration(record)
+        recorder.compile_s += driver.late_compile_s
         return recorder.result()

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from paceline import errors
-from paceline.errors import EnvError, EnvRaisedError, PacelineError, RequestError, WorkError
+from paceline.errors import EnvError, EnvRaisedError, PacelineError, RequestError, WorkError, error_named
 
 
 def drawn_tree() -> dict[str, str | None]:
@@ -64,3 +64,9 @@ def test_an_environment_error_says_which_seed_step_and_action() -> None:
 def test_what_is_not_known_is_not_said() -> None:
     assert str(EnvError("it died")) == "it died"
     assert str(EnvError("it died", env_index=0)) == "it died (env 0)"
+
+
+def test_errors_keep_their_class_where_paceline_has_it() -> None:
+    assert type(error_named("EnvRaisedError", "x")) is EnvRaisedError
+    assert type(error_named("KeyError", "x")) is WorkError
+    assert type(error_named("annotations", "x")) is WorkError

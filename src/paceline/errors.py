@@ -128,3 +128,11 @@ class OutputError(WorkError):
 
 class NonFiniteLossError(WorkError):
     """The loss, a gradient or a parameter became NaN or infinite."""
+
+
+def error_named(name: str, message: str) -> PacelineError:
+    """Return the paceline error of class ``name``; a :class:`WorkError` if paceline has none of that name."""
+    kind = globals().get(name)
+    if isinstance(kind, type) and issubclass(kind, PacelineError):
+        return kind(message)
+    return WorkError(message)

@@ -1,72 +1,16 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from typing import Any
 
-import pytest
-
-from paceline.errors import EnvRaisedError, EnvTimeoutError, OutOfMemoryError, ResourceError, SpecError
-from paceline.sweep import child
-
-
-def test_the_original_traceback_of_an_environment_is_kept() -> None:
-    event = child.failure_event(EnvRaisedError("it raised", original_traceback="KeyError: 'reward'"))
-    assert event["message"] == "it raised"
-    assert "In the environment:\nKeyError: 'reward'" in event["traceback"]
-
-
-@pytest.mark.parametrize(
-    ("error", "outcome"),
-    [
-        (EnvTimeoutError("no answer"), "timeout"),
-        (OutOfMemoryError("no room in /dev/shm"), "oom"),
-        (MemoryError(), "oom"),
-        (RuntimeError("RESOURCE_EXHAUSTED: out of memory"), "oom"),
-        (ResourceError("cannot start runner 3, raise the limits (ulimit -n)"), "crash"),
-        (KeyError("x"), "crash"),
-        (SpecError("x"), "crash"),
-    ],
-)
-def test_errors_have_outcomes(error: Exception, outcome: str) -> None:
-    assert child.outcome_of(error) == outcome
-
-
-def test_an_entry_point_that_lacks_a_package_says_which() -> None:
-    with pytest.raises(ModuleNotFoundError, match="no_such_package_at_all"):
-        child.load_entry_point("needs_missing_package:run")
-    with pytest.raises(SpecError, match="no_such_module"):
-        child.load_entry_point("no_such_module:run")
+from paceline.isolation.child import answer
+from paceline.sweep.child import RESOLVE
 
 
 def test_tasks_answer_in_events() -> None:
     events: list[Mapping[str, Any]] = []
     run = {"env": {"id": "Fake-v0"}}
-    assert (
-        child.answer({"task": "resolve", "entry_point": "fake_trials:fill_in", "runs": [run, run]}, events.append) == 0
-    )
+    assert answer({"task": RESOLVE, "entry_point": "fake_trials:fill_in", "runs": [run, run]}, events.append) == 0
     assert [event["run"]["algo"]["batch_size"] for event in events] == [2048, 2048]
-    assert (
-        child.answer({"task": "resolve", "entry_point": "fake_trials:fill_in_nothing", "runs": [run]}, events.append)
-        == 1
-    )
+    assert answer({"task": RESOLVE, "entry_point": "fake_trials:fill_in_nothing", "runs": [run]}, events.append) == 1
     assert events[-1]["error_type"] == "UnsupportedSpaceError"
-
-
-def test_a_child_whose_sweep_is_gone_does_nothing() -> None:
-    read_fd, write_fd = os.pipe()
-    try:
-        process = subprocess.run(
-            [sys.executable, "-m", "paceline.sweep.child", str(write_fd), "1"],
-            pass_fds=(write_fd,),
-            input=b'{"task": "trial"}\n',
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            check=False,
-        )
-    finally:
-        os.close(write_fd)
-    with os.fdopen(read_fd, "rb") as events:
-        assert events.read() == b""
-    assert process.returncode == 1

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from paceline.errors import EnvRaisedError, EnvTimeoutError, UnsupportedSpaceError, WorkError
+from paceline.errors import EnvTimeoutError, UnsupportedSpaceError, WorkError
 from paceline.spec import EnvSpec, Plan, PPOSpec, RunSpec
-from paceline.sweep.resolve import error_named, resolve_in_fresh_process
+from paceline.sweep.resolve import resolve_in_fresh_process
 
 RUN = RunSpec(env=EnvSpec(id="Fake-v0"))
 
@@ -34,9 +34,3 @@ def test_an_environment_that_takes_its_process_along_is_said_so() -> None:
 def test_an_environment_that_hangs_is_given_up() -> None:
     with pytest.raises(EnvTimeoutError, match=r"within 0\.5 s"):
         resolve_in_fresh_process([RUN], entry_point="fake_trials:fill_in_never", timeout_s=0.5)
-
-
-def test_errors_keep_their_class_where_paceline_has_it() -> None:
-    assert type(error_named("EnvRaisedError", "x")) is EnvRaisedError
-    assert type(error_named("KeyError", "x")) is WorkError
-    assert type(error_named("annotations", "x")) is WorkError

@@ -1,17 +1,15 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from paceline.measure.monitor import tree_rss_bytes
 from paceline.measure.result import IterationRecord, RunResult
 from paceline.sweep import trial as trial_module
 from paceline.sweep.grid import Trial
-from paceline.sweep.trial import Limits, TrialReport, run_in_fresh_process, tree_memory_bytes
+from paceline.sweep.trial import Limits, TrialReport, run_in_fresh_process
 
 MakeTrial = Callable[..., Trial]
 
@@ -131,7 +129,7 @@ def test_what_finished_is_kept_and_summed_up(make_trial: MakeTrial) -> None:
 def test_a_hang_ends_at_the_time_limit(
     make_trial: MakeTrial, entry_point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paceline.sweep.process.STOP_GRACE_S", 0.3)
+    monkeypatch.setattr("paceline.isolation.process.STOP_GRACE_S", 0.3)
     report = run(make_trial(), entry_point, Limits(timeout_s=4.0))
     assert report.result.outcome == "timeout"
     assert "within 4 s (1 of 3 iterations done)" in report.result.message
@@ -198,19 +196,3 @@ def test_nothing_is_left_behind_when_the_sweep_itself_fails(make_trial: MakeTria
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 3
     assert [pid for pid in pids if alive(pid)] == []
-
-
-@linux_only
-def test_shared_pages_do_not_count_against_the_limit_twice() -> None:
-    held = tree_rss_bytes(os.getpid())
-    assert tree_memory_bytes(os.getpid(), above_bytes=2 * held) <= 2 * held
-    proportional = tree_memory_bytes(os.getpid(), above_bytes=0)
-    assert 0 < proportional <= 1.1 * held
-
-
-def test_signals_have_names() -> None:
-    from paceline.sweep.process import describe_exit
-
-    assert describe_exit(-signal.SIGABRT) == "was killed by SIGABRT"
-    assert describe_exit(-70) == "was killed by signal 70"
-    assert describe_exit(3) == "exited with status 3"

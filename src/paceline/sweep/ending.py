@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from paceline.measure.result import IterationRecord, Outcome, RunResult
 from paceline.measure.throughput import check_steadiness, summarize, total_ledger
 from paceline.sweep.grid import Trial
-
-CGROUP_EVENT_FILES = (
-    "/sys/fs/cgroup/memory.events",
-    "/sys/fs/cgroup/memory/memory.oom_control",
-    "/proc/vmstat",
-)
-"""Where the kernel counts its out-of-memory kills: cgroup v2, v1, the whole machine; the first that answers is used."""
 
 
 @dataclass(frozen=True)
@@ -86,22 +78,3 @@ def result_of(trial: Trial, ending: Ending, iterations: Sequence[IterationRecord
         ledger=total_ledger(iterations),
         resources=iterations[-1].resources if iterations else None,
     )
-
-
-def kernel_oom_kills(files: Sequence[str] = CGROUP_EVENT_FILES) -> int | None:
-    """Return how many processes the kernel has killed for memory so far; ``None`` where it does not tell."""
-    for name in files:
-        try:
-            text = Path(name).read_text(encoding="ascii")
-        except (OSError, UnicodeDecodeError):
-            continue
-        for line in text.splitlines():
-            key, _, value = line.partition(" ")
-            if key == "oom_kill" and value.strip().isdigit():
-                return int(value)
-    return None
-
-
-def size_text(num_bytes: float) -> str:
-    """Return bytes as text that a person reads: ``1.5 GiB``, ``312 MiB``."""
-    return f"{num_bytes / 2**30:.1f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:.0f} MiB"

@@ -10,10 +10,10 @@ import json
 import time
 from collections.abc import Sequence
 
-from paceline import errors
-from paceline.errors import EnvTimeoutError, PacelineError, WorkError
+from paceline.errors import EnvTimeoutError, WorkError, error_named
+from paceline.isolation.process import FreshProcess, describe_exit
 from paceline.spec import RunSpec
-from paceline.sweep.process import FreshProcess, describe_exit
+from paceline.sweep.child import RESOLVE
 
 ENTRY_POINT = "paceline.training.resolve:resolve_spec"
 """What maps one run to its resolved self, ``package.module:function``."""
@@ -38,7 +38,7 @@ def resolve_in_fresh_process(
     keys = [_key(run) for run in runs]
     distinct = dict(zip(keys, runs, strict=True))
     request = {
-        "task": "resolve",
+        "task": RESOLVE,
         "entry_point": entry_point,
         "runs": [run.model_dump(mode="json") for run in distinct.values()],
     }
@@ -62,22 +62,12 @@ def resolve_in_fresh_process(
         if event["event"] == "failed":
             raise error_named(event["error_type"], event["message"])
     if len(found) < len(distinct):
-        lines = process.output.splitlines()
-        words = f"; its last words: {lines[-1].strip()[:200]}" if lines else ""
         raise WorkError(
             f"expected {runs[0].env.id} to be built, but the process that tried "
-            f"{describe_exit(process.returncode or 0)}{words}"
+            f"{describe_exit(process.returncode or 0)}{process.last_words}"
         )
     resolved = dict(zip(distinct, (RunSpec.model_validate(event["run"]) for event in found), strict=True))
     return [_filled(run, resolved[key]) for run, key in zip(runs, keys, strict=True)]
-
-
-def error_named(name: str, message: str) -> PacelineError:
-    """Return the paceline error of class ``name``; a :class:`WorkError` if paceline has none of that name."""
-    kind = getattr(errors, name, None)
-    if isinstance(kind, type) and issubclass(kind, PacelineError):
-        return kind(message)
-    return WorkError(message)
 
 
 def _filled(run: RunSpec, resolved: RunSpec) -> RunSpec:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from paceline._version import __version__
-from paceline.errors import ResultsError
+from paceline.errors import ResultsError, error_named
+from paceline.isolation.interrupts import Interrupts
 from paceline.machine import Machine, detect_machine, thread_environment
 from paceline.measure.result import ExperimentInfo, IterationRecord, Results, RunResult
 from paceline.measure.store import RunFolder, load_progress
@@ -26,9 +27,8 @@ from paceline.spec import RunSpec, SweepSpec, build_spec, load_yaml
 from paceline.sweep.display import Display, dry_run_text, make_display
 from paceline.sweep.enduring import EnduringDisplay
 from paceline.sweep.grid import Resolver, SweepPlan, Trial, plan_sweep, sweep_spec
-from paceline.sweep.interrupts import Interrupts
 from paceline.sweep.journal import Finished, Journal, finished_trials
-from paceline.sweep.resolve import error_named, resolve_in_fresh_process
+from paceline.sweep.resolve import resolve_in_fresh_process
 from paceline.sweep.trial import ENTRY_POINT, Limits, TrialReport, run_in_fresh_process
 
 MEMORY_SHARE = 0.8

@@ -9,18 +9,18 @@ once per process; only when that exceeds the limit is the proportional size aske
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from paceline.measure.monitor import tree_pss_bytes, tree_rss_bytes
+from paceline.isolation.memory import kernel_oom_kills, size_text, tree_memory_bytes
+from paceline.isolation.process import Event, FreshProcess, silent_exit_text
 from paceline.measure.result import IterationRecord, RunResult
-from paceline.sweep.ending import Ending, judged, kernel_oom_kills, result_of, size_text, stamped
+from paceline.sweep.child import TRIAL
+from paceline.sweep.ending import Ending, judged, result_of, stamped
 from paceline.sweep.grid import Trial
-from paceline.sweep.process import Event, FreshProcess, describe_exit
 
 ENTRY_POINT = "paceline.training.trial:run_trial"
 """What a trial's process runs, ``package.module:function``; see :class:`paceline.sweep.child.EntryPoint`."""
@@ -65,15 +65,6 @@ class Limits:
     exit_grace_s: float = EXIT_GRACE_S
 
 
-def tree_memory_bytes(pid: int, above_bytes: int) -> int:
-    """Return what a process tree holds, in bytes; exact only where it matters, above ``above_bytes``."""
-    held = tree_rss_bytes(pid)
-    if held <= above_bytes:
-        return held
-    proportional = tree_pss_bytes(pid)
-    return held if proportional is None else proportional
-
-
 def run_in_fresh_process(
     trial: Trial,
     limits: Limits,
@@ -100,7 +91,7 @@ def run_in_fresh_process(
     """
     listener = _Listener(trial, on_iteration)
     request = {
-        "task": "trial",
+        "task": TRIAL,
         "entry_point": entry_point,
         "spec": trial.spec.model_dump(mode="json"),
         "name": trial.name,
@@ -166,7 +157,7 @@ class _Listener:
         wall_s = now_s - process.begin_s
         if self._result is not None:
             return TrialReport(judged(stamped(self._trial, self._result)), wall_s, "", process.output)
-        ending = self._memory_verdict(self._ending or self._silent_exit(process))
+        ending = self._memory_verdict(self._ending or Ending("crash", silent_exit_text(process, "the trial's")))
         setup_s = max(0.0, (self._first_s or now_s) - process.begin_s)
         output = "\n\n".join(part for part in (process.output, ending.traceback) if part)
         return TrialReport(
@@ -210,15 +201,6 @@ class _Listener:
             f"did not finish within {timeout_s:g} s ({len(self._iterations)} of {self._trial.iterations} iterations "
             f"done); give the trial more time or fewer iterations"
         )
-
-    def _silent_exit(self, process: FreshProcess) -> Ending:
-        """Say how a process ended that delivered neither a result nor an error."""
-        returncode = process.returncode or 0
-        text = f"the trial's process {describe_exit(returncode)} without a result"
-        if returncode == -signal.SIGKILL:
-            text += "; if it was not you, it was the kernel for want of memory (see dmesg)"
-        lines = process.output.splitlines()
-        return Ending("crash", text + (f"; its last words: {lines[-1].strip()[:200]}" if lines else ""))
 
     def _memory_verdict(self, ending: Ending) -> Ending:
         """Turn a crash into ``oom`` where the kernel counted a kill for memory meanwhile."""

@@ -1,4 +1,4 @@
-"""Makes sure that nothing of a trial outlives it, or the sweep.
+"""Makes sure that nothing of a fresh process (a trial, a measured case) outlives it, or the program that started it.
 
 A trial is a process group of its own, and every process of it inherits an environment variable that marks it. Ending a
 trial ends the group and then whatever carries the mark (a process that made itself a new group).

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from paceline.sweep.interrupts import Interrupts
+from paceline.isolation.interrupts import Interrupts
 
 
 @pytest.mark.parametrize("number", Interrupts.SIGNALS)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from paceline.sweep import guard
+from paceline.isolation import guard
 
 linux_only = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
 WAIT = "import threading; print('up', flush=True); threading.Event().wait()"

@@ -1,4 +1,4 @@
-"""A fresh process that is given one request, answers in events, and leaves nothing behind.
+"""A fresh process that is given requests, answers in events, and leaves nothing behind.
 
 It is a new interpreter (no state of the caller's, no need for a ``__main__`` guard in the user's script) in a session
 of its own, with the caller's ``sys.path``. The transport is JSON lines over a pipe that only this purpose uses.
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from paceline.errors import ResourceError
-from paceline.sweep import guard
+from paceline.isolation import guard
 
 STOP_GRACE_S = 3.0
 """How long a process may take to put runners and shared memory away when it is asked to stop."""
@@ -36,14 +36,17 @@ class FreshProcess:
     """One process, its events and its output, seen from the caller.
 
     Args:
-        request: plain JSON data, ``task`` among it; see :mod:`paceline.sweep.child`.
+        request: plain JSON data, ``task`` among it; see :mod:`paceline.isolation.child`.
         environment: variables to add to the process's environment.
+        conversation: whether more requests will follow by :meth:`ask`; else the task finds none.
 
     Raises:
         ResourceError: the process cannot be started.
     """
 
-    def __init__(self, request: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, request: Mapping[str, Any], environment: Mapping[str, str] | None = None, *, conversation: bool = False
+    ) -> None:
         self.begin_s = time.monotonic()
         self._mark = secrets.token_hex(8)
         self._tail = b""
@@ -70,10 +73,9 @@ class FreshProcess:
         self._process = process
         self._selector.register(self._events_fd, selectors.EVENT_READ)
         self._selector.register(self._output_fd, selectors.EVENT_READ)
-        assert process.stdin is not None
-        with suppress(BrokenPipeError), process.stdin as stdin:
-            line = {**request, "python_path": os.environ.get("PYTHONPATH")}
-            stdin.write(json.dumps(line).encode() + b"\n")
+        self.ask({**request, "python_path": os.environ.get("PYTHONPATH")})
+        if not conversation:
+            self.hang_up()
 
     @property
     def pid(self) -> int:
@@ -89,6 +91,25 @@ class FreshProcess:
     def output(self) -> str:
         """The end of what it has printed."""
         return self._tail.decode("utf-8", "replace").strip()
+
+    @property
+    def last_words(self) -> str:
+        """The last line that it has printed, as the end of a sentence; empty if it printed nothing."""
+        lines = self.output.splitlines()
+        return f"; its last words: {lines[-1].strip()[:200]}" if lines else ""
+
+    def ask(self, request: Mapping[str, Any]) -> None:
+        """Send a further request (plain JSON data); one that has died does not hear it, which its exit tells."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def hang_up(self) -> None:
+        """Say that no further request will follow; may be called twice."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
 
     def events(self, timeout_s: float) -> list[Event]:
         """Return the events that have come, waiting at most ``timeout_s`` for anything to happen."""
@@ -131,6 +152,7 @@ class FreshProcess:
         """Kill whatever is left of it and of everything that it started."""
         guard.end_group(self._process.pid, self._mark, grace_s=KILL_GRACE_S, reap=self._process.poll)
         self._process.wait()
+        self.hang_up()
         self._close()
         assert self._guard.stdin is not None
         with suppress(BrokenPipeError), self._guard.stdin as stdin:
@@ -144,7 +166,7 @@ class FreshProcess:
             guard.MARK: self._mark,
         }
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "paceline.sweep.child", str(events_fd), str(os.getpid())],
+            [sys.executable, "-P", "-m", "paceline.isolation.child", str(events_fd), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=output_fd,
             stderr=output_fd,
@@ -167,6 +189,15 @@ def describe_exit(returncode: int) -> str:
             return f"was killed by {signal.Signals(number).name}"
         return f"was killed by signal {number}"
     return f"exited with status {returncode}"
+
+
+def silent_exit_text(process: FreshProcess, what: str) -> str:
+    """Say how a process ended that delivered neither a result nor an error; ``what`` names it (``the trial's``)."""
+    returncode = process.returncode or 0
+    text = f"{what} process {describe_exit(returncode)} without a result"
+    if returncode == -signal.SIGKILL:
+        text += "; if it was not you, it was the kernel for want of memory (see dmesg)"
+    return text + process.last_words
 
 
 def _start_guard(leader_pid: int, mark: str) -> subprocess.Popen[bytes]:

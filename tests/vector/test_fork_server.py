@@ -171,5 +171,5 @@ def test_other_systems_are_told_what_to_use(monkeypatch: pytest.MonkeyPatch) -> 
     assert "start_method spawn on macOS" in str(fork_server_refusal("darwin"))
     assert "use backend serial or thread" in str(fork_server_refusal("win32"))
     monkeypatch.delattr(os, "pidfd_open")
-    with pytest.raises(PlanError, match="kernel with pidfd .*use start_method spawn"):
+    with pytest.raises(PlanError, match=r"kernel with pidfd .*use start_method spawn"):
         ForkServer()

@@ -231,9 +231,9 @@ def test_a_thread_in_what_is_preloaded_is_refused_or_avoided(tmp_path: Path, mon
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     asked = probe("forkserver", 1, preload=("json", "starts_a_thread"))
-    with pytest.raises(PlanError, match=r"starts_a_thread; leave it out of preload, or use start_method spawn"):
-        with runners_of(asked, 1):
-            pass
+    told = r"starts_a_thread; leave it out of preload, or use start_method spawn"
+    with pytest.raises(PlanError, match=told), runners_of(asked, 1):
+        pass
     chosen = probe(None, FEWEST_TO_FORK, preload=("starts_a_thread",))
     with runners_of(chosen, 2) as runners:
         assert chosen.start_method == "spawn"

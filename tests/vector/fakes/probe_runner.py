@@ -62,7 +62,7 @@ def look(given: dict[str, Any]) -> dict[str, Any]:
         "pid": os.getpid(),
         "ppid": os.getppid(),
         "fds": sorted(names.get(fd, f"fd {fd}, {kind}") for fd, kind in open_fds()),
-        "stdin": os.readlink("/proc/self/fd/0"),
+        "stdin": str(Path("/proc/self/fd/0").readlink()),
         "signals": [str(signal.getsignal(getattr(signal, name))) for name in SIGNALS],
         "mask": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "argv": [word for word in sys.argv if not word.startswith("{")],

@@ -14,8 +14,8 @@ from paceline import Plan, make_vec
 from paceline.errors import PlanError, RequestError
 from paceline.spec import EnvSpec
 from paceline.vector import SerialVecEnv, ShmVecEnv, VecEnv
-from paceline.vector.seeding import derive_seeds
 from paceline.vector.processes import partition
+from paceline.vector.seeding import derive_seeds
 
 
 def test_plan_decides_backend_and_runners() -> None:

@@ -122,11 +122,11 @@ class EnvGroup:
         actions: list[Any] = []
         # Environments get rows of a copy: one that keeps its last action must not see it change under its feet.
         try:
-            if self._clear_restarted:
-                self._restarted_array.fill(False)
-                self._clear_restarted = False
             if indices is None:
                 indices = self._indices
+                if self._clear_restarted:
+                    self._restarted_array.fill(False)
+                    self._clear_restarted = False
                 for flags in self._flags:
                     flags.fill(False)
                 actions = split_rows(copy_tree(self._actions))

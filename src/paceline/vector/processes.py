@@ -37,7 +37,7 @@ from paceline.vector.protocol import (
     Setup,
     StepMessage,
 )
-from paceline.vector.spaces import take_row
+from paceline.vector.spaces import map_tree, take_row
 from paceline.vector.wakeup import CLOSE
 
 _CLOSE_GRACE_S = 3.0
@@ -140,10 +140,14 @@ class ProcessVecEnv(BatchedVecEnv):
 
     def _setup_of(self, runner: RunnerProcess, lost_seeds: list[int] | None) -> Setup:
         envs = runner.envs
+        lost = None
+        if lost_seeds is not None and self._by_pipe:
+            lost = map_tree(lambda array: array[envs.start : envs.stop], self._arrays.observations)
         return Setup(
             list(sys.path), cloudpickle.dumps(self._factories[envs.start : envs.stop]), envs.start, len(envs),
             runner.slot, self.num_envs, self.num_env_runners, self.autoreset_mode, self.infos_level,
             self.options.faults, self._waiting, self._by_pipe, lost_seeds,
+            lost,
         )  # fmt: skip
 
     def _startup_deadline(self) -> float | None:

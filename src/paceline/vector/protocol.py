@@ -41,6 +41,7 @@ class Setup:
         waiting: how to wait for the next step.
         by_pipe: steps travel as messages, not through shared memory.
         lost_seeds: seeds of environments that take the place of a dead runner's; None at first.
+        lost_observations: over a pipe, the last observations of these, ``[E, ...]``.
     """
 
     sys_path: list[str]
@@ -56,6 +57,7 @@ class Setup:
     waiting: Waiting
     by_pipe: bool = False
     lost_seeds: list[int] | None = None
+    lost_observations: Any = None
 
 
 @dataclass(frozen=True)

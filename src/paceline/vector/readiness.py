@@ -100,11 +100,8 @@ class Readiness:
         Raises:
             RunnerEnded: a runner died, and none that lives has signalled.
         """
-        if timeout_s is None:
-            events = self._any.poll()
-        else:
-            in_ms = isinstance(self._any, select.poll)
-            events = self._any.poll(max(0.0, timeout_s) * (1000 if in_ms else 1))
+        per_second = 1 if self._epolls else 1000  # epoll counts seconds, poll milliseconds
+        events = self._any.poll(None if timeout_s is None else max(0.0, timeout_s) * per_second)
         found = [(self._slot_of[fd], decode(os.read(fd, SIGNAL_SIZE))) for fd, _ in events if fd in self._slot_of]
         if not found and events:
             raise RunnerEnded(self._ended_slot())

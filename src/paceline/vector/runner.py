@@ -88,7 +88,7 @@ def _build(channel: Connection, given: dict[str, Any]) -> tuple[MemoryServer | P
     from paceline.vector.env_list import build_envs
     from paceline.vector.group import EnvGroup
     from paceline.vector.protocol import Built, receive_message, send_message
-    from paceline.vector.serving import MemoryServer, PipeServer
+    from paceline.vector.serving import MemoryServer, PipeServer, write_rows
 
     setup: Setup = receive_message(channel)
     sys.path[:] = setup.sys_path
@@ -114,6 +114,8 @@ def _build(channel: Connection, given: dict[str, Any]) -> tuple[MemoryServer | P
     send_message(channel, None)
     if setup.by_pipe:
         rows = slice(setup.first, setup.first + setup.count)
+        if setup.lost_observations is not None:
+            write_rows(arrays.observations, setup.lost_observations, rows)
         return PipeServer(group, arrays, rows, setup.slot, channel), group
     server = MemoryServer(group, arrays, setup.slot, channel, given["wake_fd"], given["done_fd"], setup.waiting)
     return server, group

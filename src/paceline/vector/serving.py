@@ -206,7 +206,7 @@ class PipeServer:
 
     def _step(self, request: PipeStep) -> Any:
         rows = self._rows if request.indices is None else np.asarray(request.indices) + self._rows.start
-        _write_rows(self._arrays.actions, request.actions, rows)
+        write_rows(self._arrays.actions, request.actions, rows)
         try:
             records = self._group.step(request.indices)
         except PacelineError as error:
@@ -233,17 +233,18 @@ def write_pipe_rows(answer: PipeRows, arrays: VecArrays, envs: range, slot: int)
     )  # fmt: skip
     for target, part in zip(outputs, answer.arrays, strict=True):
         if part is not None:
-            _write_rows(target, part, rows)
+            write_rows(target, part, rows)
     arrays.busy_ns[slot], arrays.env_steps[slot], arrays.finished_ns[slot] = answer.counters
 
 
-def _write_rows(target: Any, source: Any, rows: Any) -> None:
+def write_rows(target: Any, source: Any, rows: Any) -> None:
+    """Copy a batch of ``rows`` into the tree ``target``."""
     if isinstance(target, dict):
         for key, part in target.items():
-            _write_rows(part, source[key], rows)
+            write_rows(part, source[key], rows)
     elif isinstance(target, tuple):
         for part, item in zip(target, source, strict=True):
-            _write_rows(part, item, rows)
+            write_rows(part, item, rows)
     else:
         target[rows] = source
 

@@ -61,8 +61,8 @@ class ShmVecEnv(ProcessVecEnv):
         return layout.arrays_over(grow_block(self._memory_fd, layout.nbytes))
 
     def _start(self, env_ids: EnvIds | None) -> None:
-        self._arrays.sent_ns.fill(perf_counter_ns())
         if env_ids is None:
+            self._arrays.sent_ns.fill(perf_counter_ns())
             write = os.write
             for fd in self._wake_fds:
                 write(fd, STEP)
@@ -79,6 +79,7 @@ class ShmVecEnv(ProcessVecEnv):
         begin = self._asked[slot]
         self._asked[slot] = begin + len(ids)
         self._arrays.requests[slot].put(range(begin, begin + len(ids)), ids, mode="wrap")
+        self._arrays.sent_ns[slot] = perf_counter_ns()
         os.write(self._wake_fds[slot], step_some(len(ids)))
 
     def _finish_all(self) -> Infos:

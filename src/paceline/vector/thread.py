@@ -149,8 +149,8 @@ class ThreadVecEnv(BatchedVecEnv):
         return [len(part) for part in self._parts]
 
     def _start(self, env_ids: EnvIds | None) -> None:
-        self._arrays.sent_ns.fill(perf_counter_ns())
         if env_ids is None:
+            self._arrays.sent_ns.fill(perf_counter_ns())
             for queue in self._queues:
                 queue.put(None)
             return
@@ -159,6 +159,7 @@ class ThreadVecEnv(BatchedVecEnv):
         bounds = [*np.searchsorted(env_ids, self._starts).tolist(), len(env_ids)]
         for slot, queue in enumerate(self._queues):
             if bounds[slot] < bounds[slot + 1]:
+                self._arrays.sent_ns[slot] = perf_counter_ns()
                 queue.put((env_ids[bounds[slot] : bounds[slot + 1]] - self._starts[slot]).tolist())
 
     def _finish_all(self) -> Infos:

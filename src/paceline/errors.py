@@ -12,7 +12,8 @@
         │   ├── EnvRaisedError      it raised
         │   ├── EnvContractError    it returned a wrong shape, dtype or type
         │   ├── EnvTimeoutError     it did not answer in time
-        │   └── RunnerDiedError     the process that held it died
+        │   ├── RunnerDiedError     the process that held it died
+        │   └── RunnerMemoryError   the process that holds it uses too much memory
         ├── ResourceError       the machine has none left: processes, open files, memory
         │   └── OutOfMemoryError    memory or shared memory ran out
         ├── OutputError         an output folder or file cannot be written
@@ -112,6 +113,10 @@ class EnvTimeoutError(EnvError):
 
 class RunnerDiedError(EnvError):
     """The process that held an environment died."""
+
+
+class RunnerMemoryError(EnvError):
+    """The processes that hold the environments use more memory than they may; the one that grew most is named."""
 
 
 class ResourceError(WorkError):

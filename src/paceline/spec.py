@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from paceline.errors import PlanError, SpecError
 
-Backend = Literal["auto", "serial", "shm"]
+Backend = Literal["auto", "serial", "pipe", "shm", "thread", "native"]
 Inference = Literal["learner"]
 Schedule = Literal["sync"]
 Device = Literal["auto", "cpu", "gpu"]
@@ -124,10 +124,11 @@ class Plan(Spec):
                 f"backend serial steps environments in the learner's process, got num_env_runners "
                 f"{self.num_env_runners}; use num_env_runners 0, or backend shm"
             )
-        if self.backend == "shm" and self.num_env_runners == 0:
+        if self.backend not in ("auto", "serial") and self.num_env_runners == 0:
+            runner = "thread" if self.backend in ("thread", "native") else "runner process"
             raise ValueError(
-                "backend shm needs at least one runner process, got num_env_runners 0; use num_env_runners 1 or "
-                "more, or backend serial"
+                f"backend {self.backend} needs at least one {runner}, got num_env_runners 0; use num_env_runners 1 or "
+                f"more, or backend serial"
             )
         return self
 
@@ -137,7 +138,7 @@ class Plan(Spec):
         return max(self.num_env_runners, 1) * self.num_envs_per_env_runner
 
     @property
-    def resolved_backend(self) -> Literal["serial", "shm"]:
+    def resolved_backend(self) -> Literal["serial", "pipe", "shm", "thread", "native"]:
         """The backend that ``auto`` stands for."""
         if self.backend == "auto":
             return "serial" if self.num_env_runners == 0 else "shm"

@@ -55,6 +55,7 @@ def step_batch(
         flags(reset_rows),
         observations if finals is None else finals,
         {},
+        np.zeros(num_envs, np.bool_),
     )
 
 

@@ -75,7 +75,7 @@ class FakeVecEnv(VecEnv):
         self._ended = np.zeros(self.num_envs, bool)
         self._batch: StepBatch | None = None
 
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: Any = None, options: Any = None, mask: Any = None) -> tuple[Any, dict[str, Any]]:
         mask = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
         kept = self._observations.copy()
         self._spoil_views()
@@ -86,11 +86,11 @@ class FakeVecEnv(VecEnv):
         self._ended[mask] = False
         return self._observations, {}
 
-    def send(self, actions: Any) -> None:
+    def send(self, actions: Any, env_ids: Any = None) -> None:
         self._spoil_views()
         self._actions = np.array(actions)
 
-    def recv(self) -> StepBatch:
+    def recv(self, env_ids: Any = None) -> tuple[StepBatch, NDArray[np.int64]]:
         self._clock.spend(self.STEP_NS)
         self._busy_ns += self.RUNNER_BUSY_NS
         rewards = np.zeros(self.num_envs)
@@ -107,8 +107,10 @@ class FakeVecEnv(VecEnv):
                 finals[n], self._observations[n], self._ended[n] = self._observations[n].copy(), env.reset(), False
         if self.autoreset_mode is not AutoresetMode.SAME_STEP:
             finals = self._observations
-        self._batch = StepBatch(self._observations, rewards, terminated, truncated, resets, finals, {})
-        return self._batch
+        self._batch = StepBatch(
+            self._observations, rewards, terminated, truncated, resets, finals, {}, np.zeros_like(resets)
+        )
+        return self._batch, np.arange(self.num_envs)
 
     def busy_ns(self) -> NDArray[np.int64]:
         return self._busy_ns

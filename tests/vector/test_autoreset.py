@@ -17,7 +17,7 @@ ANY_BACKEND = pytest.mark.parametrize("runners", [0, 2])
 def step(env: VecEnv) -> list[tuple[float, float, bool, bool]]:
     """Step once; per row: steps of the episode, reward, truncated, whether it was a reset."""
     env.send(np.zeros(env.num_envs, dtype=np.int64))
-    batch = env.recv()
+    batch, _ = env.recv()
     return list(
         zip(
             batch.observations[:, 1].tolist(),
@@ -48,7 +48,7 @@ def test_same_step_keeps_the_true_last_observation(runners: int) -> None:
     rows = [step(env)[0] for _ in range(3)]
     assert rows == [(1, 1, False, False), (2, 1, False, False), (0, 1, True, False)]
     env.send(np.zeros(2, dtype=np.int64))
-    batch = env.recv()
+    batch, _ = env.recv()
     assert batch.final_observations[0].tolist() == [3, 3, env.env_seeds[0] % 1000]  # type: ignore[operator]
     assert batch.observations[0].tolist() == [4, 1, env.env_seeds[0] % 1000]  # type: ignore[operator]
     env.close()
@@ -60,7 +60,7 @@ def test_next_step_holds_the_last_observation_in_the_observations(runners: int) 
     env.reset(seed=0)
     for _ in range(3):
         env.send(np.zeros(2, dtype=np.int64))
-        batch = env.recv()
+        batch, _ = env.recv()
     assert batch.truncated.all()
     assert batch.final_observations[:, 1].tolist() == [3, 3]
     env.close()

@@ -101,7 +101,7 @@ def test_training_path_is_the_same_for_every_division_among_runners() -> None:
         trail: list[Any] = [env.reset(seed=42)[0]]
         for _ in range(60):
             env.send(env.action_space.sample())
-            batch = env.recv()
+            batch, _ = env.recv()
             ended = batch.terminated | batch.truncated
             trail.append([part.copy() for part in batch[:5]] + [batch.final_observations[ended].copy()])
             assert batch.infos == {}

@@ -14,8 +14,8 @@ from paceline import Plan, make_vec
 from paceline.errors import PlanError, RequestError
 from paceline.spec import EnvSpec
 from paceline.vector import SerialVecEnv, ShmVecEnv, VecEnv
+from paceline.vector.processes import partition
 from paceline.vector.seeding import derive_seeds
-from paceline.vector.shm import partition
 
 
 def test_plan_decides_backend_and_runners() -> None:
@@ -113,9 +113,9 @@ def test_copies_are_independent_and_views_are_not(cartpoles: VecEnv) -> None:
     np.testing.assert_array_equal(first, kept)
     assert not np.array_equal(first, second) and rewards.dtype == np.float64
     cartpoles.send(np.zeros(3, dtype=np.int64))
-    batch = cartpoles.recv()
+    batch, _ = cartpoles.recv()
     cartpoles.send(np.zeros(3, dtype=np.int64))
-    assert cartpoles.recv().observations is batch.observations
+    assert cartpoles.recv()[0].observations is batch.observations
 
 
 def test_methods_and_attributes_reach_every_env(cartpoles: VecEnv) -> None:

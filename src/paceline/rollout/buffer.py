@@ -82,10 +82,11 @@ class RolloutBuffer:
         self.terminated[t] = batch.terminated
         self.truncated[t] = batch.truncated
         if finals_in_batch:
+            np.logical_not(batch.restarted, out=self.valid[t])
             if batch.truncated.any():
                 self.add_finals(t, batch.truncated & ~batch.terminated, batch.final_observations)
         else:
-            np.logical_not(batch.reset_rows, out=self.valid[t])
+            np.logical_not(batch.reset_rows | batch.restarted, out=self.valid[t])
 
     def write_observations(self, t: int, observations: ObsTree) -> None:
         """Replace the observations of row ``t``."""

@@ -75,13 +75,13 @@ class Collector:
             env_actions = to_env(actions)
             sent = clock()
             venv.send(env_actions)
-            batch = venv.recv()
+            batch, _ = venv.recv()
             received = clock()
             inference_ns += acted - after_write
             wait_ns += received - sent
             if same_step:
                 buffer.write(t, batch, finals_in_batch=True)
-                steps += 1
+                steps += ~batch.restarted
             else:
                 reset_ns = self._write_other_modes(t, batch, steps)
                 wait_ns += reset_ns
@@ -103,9 +103,9 @@ class Collector:
         buffer, clock = self._buffer, self._ledger.clock_ns
         if self._mode == AutoresetMode.NEXT_STEP:
             buffer.write(t, batch, finals_in_batch=False)
-            steps += ~batch.reset_rows
+            steps += ~(batch.reset_rows | batch.restarted)
             return 0
-        steps += 1
+        steps += ~batch.restarted
         done = batch.terminated | batch.truncated
         buffer.write(t, batch._replace(final_observations=batch.observations), finals_in_batch=True)
         if not done.any():

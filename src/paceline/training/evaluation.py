@@ -60,7 +60,7 @@ def evaluate(
         total, steps = np.zeros(num_envs), np.zeros(num_envs, np.int64)
         while any(len(done) < wanted for done, wanted in zip(returns, quota, strict=True)):
             venv.send(policy.act_batch(observations, deterministic=deterministic))
-            batch = venv.recv()
+            batch, _ = venv.recv()
             observations = batch.observations
             total += batch.rewards
             steps += 1

@@ -29,8 +29,16 @@ class VecArrays:
         actions: tree of the action space.
         rewards: float64 ``[N]``.
         terminated, truncated, reset_rows: bool ``[N]``.
-        busy_ns: int64 ``[R]``, nanoseconds that each runner spent stepping and resetting.
+        restarted: bool ``[N]``, rows whose environment broke and was replaced.
         cursors: int64 ``[R]``, the environment that each runner is at, or :data:`IDLE`.
+        busy_ns: int64 ``[R]``, nanoseconds that each runner spent stepping and resetting.
+        env_steps: int64 ``[R]``, environment steps that each runner took.
+        wakeups: int64 ``[R]``, how often each runner was woken to step.
+        wake_latency_ns: int64 ``[R]``, nanoseconds from ``sent_ns`` to the runner's first instruction, added up.
+        finished_ns: int64 ``[R]``, when each runner finished its last step (monotonic clock of the machine).
+        sent_ns: int64 ``[R]``, when each runner was last told to step; written by the parent.
+        requests: int32 ``[R, E]``, rings of the environments that each runner is to step; written by the parent.
+        completions: int32 ``[R, E]``, rings of the environments that each runner has stepped.
     """
 
     observations: ArrayTree
@@ -40,8 +48,16 @@ class VecArrays:
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
     reset_rows: NDArray[np.bool_]
-    busy_ns: NDArray[np.int64]
+    restarted: NDArray[np.bool_]
     cursors: NDArray[np.int64]
+    busy_ns: NDArray[np.int64]
+    env_steps: NDArray[np.int64]
+    wakeups: NDArray[np.int64]
+    wake_latency_ns: NDArray[np.int64]
+    finished_ns: NDArray[np.int64]
+    sent_ns: NDArray[np.int64]
+    requests: NDArray[np.int32]
+    completions: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -79,9 +95,22 @@ class Layout:
         observations = assemble(self.observation_space, arrays)
         final = assemble(self.observation_space, arrays) if self._keeps_finals else observations
         actions = assemble(self.action_space, arrays)
-        rewards, terminated, truncated, reset_rows, busy_ns, cursors = arrays
+        rewards, terminated, truncated, reset_rows, restarted, by_runner, by_parent, requests, completions = arrays
+        names = ("cursors", "busy_ns", "env_steps", "wakeups", "wake_latency_ns", "finished_ns")
+        counters = {name: by_runner[:, k] for k, name in enumerate(names)}
         return VecArrays(
-            observations, final, actions, rewards, terminated, truncated, reset_rows, busy_ns[:, 0], cursors[:, 0]
+            observations=observations,
+            final_observations=final,
+            actions=actions,
+            rewards=rewards,
+            terminated=terminated,
+            truncated=truncated,
+            reset_rows=reset_rows,
+            restarted=restarted,
+            sent_ns=by_parent[:, 0],
+            requests=requests,
+            completions=completions,
+            **counters,
         )
 
     @property
@@ -93,10 +122,13 @@ class Layout:
         observation = leaves(self.observation_space)
         batched = [*observation, *(observation if self._keeps_finals else []), *leaves(self.action_space)]
         flag = Leaf((), np.dtype(np.bool_))
-        batched += [Leaf((), np.dtype(np.float64)), flag, flag, flag]
+        batched += [Leaf((), np.dtype(np.float64)), flag, flag, flag, flag]
         shapes = [((self.num_envs, *leaf.shape), leaf.dtype) for leaf in batched]
-        # One cache line per runner: neighbours in a line would steal it from each other at every environment.
+        # A cache line per runner and writer: neighbours in a line would steal it from each other at every environment.
         shapes += [((self.num_slots, _ALIGNMENT // 8), np.dtype(np.int64))] * 2
+        longest = -(-self.num_envs // self.num_slots)
+        ring = -(-longest * 4 // _ALIGNMENT) * _ALIGNMENT // 4
+        shapes += [((self.num_slots, ring), np.dtype(np.int32))] * 2
         offset = 0
         for shape, dtype in shapes:
             offset = _aligned(offset) + int(np.prod(shape)) * dtype.itemsize

@@ -2,16 +2,35 @@
 
 A ``VecEnv`` is a real ``gymnasium.vector.VectorEnv``. Two ways to step it:
 
-* ``step(actions)``: Gymnasium's own call, copies by default, infos included;
-* ``send(actions)`` then ``recv()``: the training path. ``recv`` returns views that the next ``send``, ``reset`` or
-  ``close`` may overwrite; nothing is allocated per environment.
+* ``step(actions)``: Gymnasium's own call for all N environments, copies by default, infos included;
+* ``send(actions, env_ids)`` then ``recv()``: the training path. ``send`` starts a step of some environments or of all,
+  ``recv`` waits for ``batch_size`` of them, whichever are ready first, and returns views.
 
-Arrays carry the environment axis first: ``[N, ...]``.
+**Lifetime of views.** What ``recv`` returns, and ``reset`` and ``step`` with ``copy=False``, is valid until the next
+``send``, ``recv``, ``reset``, ``step`` or ``close``; copy what must live longer.
+
+**First ready.** With ``batch_size < num_envs`` environments that are ready earlier are returned earlier. Those that
+wait are served in the order in which they became ready, so that none starves. An environment has at most one step
+under way; its own transitions are complete and in order.
+
+Two halves that take turns (one steps while the policy acts for the other) are a few lines on top::
+
+    halves = np.arange(num_envs).reshape(2, -1)
+    observations, _ = venv.reset(seed=0)
+    for half in halves:
+        venv.send(policy(observations[half]), half)
+    while training:
+        for half in halves:
+            batch, _ = venv.recv(half)  # waits for these very environments; the other half keeps stepping
+            venv.send(policy(batch.observations), half)
+
+Arrays carry the environment axis first: ``[N, ...]``, or ``[B, ...]`` in a batch of B rows.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -19,23 +38,30 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from paceline.vector.faults import Fault
+from paceline.vector.statistics import VecStatistics
+
 ObsTree = Any
-"""Observations of N environments: an array ``[N, ...]``, or a dict / tuple of such (as the space nests)."""
+"""Observations of B environments: an array ``[B, ...]``, or a dict / tuple of such (as the space nests)."""
+EnvIds = NDArray[np.int64]
+"""Indices of environments, int64 ``[B]``, ascending."""
 
 
 class StepBatch(NamedTuple):
-    """What one vector step returned. Arrays are views, valid until the next ``send``, ``reset`` or ``close``.
+    """What a vector step returned. Arrays are views; see the module's text for how long they are valid.
 
     Attributes:
-        observations: ``[N, ...]`` per leaf; in ``SAME_STEP`` mode the first observation of the next episode where an
+        observations: ``[B, ...]`` per leaf; in ``SAME_STEP`` mode the first observation of the next episode where an
             episode ended, else what the environment returned.
-        rewards: float64 ``[N]``; 0 in reset rows.
-        terminated: bool ``[N]``; the episode ended in a state whose value is zero by definition.
-        truncated: bool ``[N]``; the episode was cut short; its last state has a value.
-        reset_rows: bool ``[N]``; rows that are resets, not steps (``NEXT_STEP`` mode: action ignored, reward 0).
-        final_observations: ``[N, ...]`` per leaf; true last observation of the episode, meaningful only in rows with
+        rewards: float64 ``[B]``; 0 in reset rows.
+        terminated: bool ``[B]``; the episode ended in a state whose value is zero by definition.
+        truncated: bool ``[B]``; the episode was cut short; its last state has a value.
+        reset_rows: bool ``[B]``; rows that are resets, not steps (``NEXT_STEP`` mode: action ignored, reward 0).
+        final_observations: ``[B, ...]`` per leaf; true last observation of the episode, meaningful only in rows with
             ``terminated | truncated``.
         infos: Gymnasium vector infos of this step ({} when no environment returned any).
+        restarted: bool ``[B]``; rows whose environment broke and was replaced (``on_fault="restart"``): the step did
+            not happen, reward 0, ``truncated``; the last observation stands in for the one that never came.
     """
 
     observations: ObsTree
@@ -45,6 +71,7 @@ class StepBatch(NamedTuple):
     reset_rows: NDArray[np.bool_]
     final_observations: ObsTree
     infos: dict[str, Any]
+    restarted: NDArray[np.bool_]
 
 
 class VecEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
@@ -52,26 +79,53 @@ class VecEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
 
     Attributes:
         num_envs: N.
-        num_env_runners: R, the number of runner processes (0 = in this process).
+        batch_size: how many environments ``recv`` waits for; N unless chosen otherwise.
+        backend: name of the execution (``serial``, ``shm``, ..).
+        backend_reason: one sentence on why this execution was chosen.
+        num_env_runners: R, the number of runners (processes or threads; 0 = in this process, one after the other).
         autoreset_mode: what happens in the step at, or after, the end of an episode.
         env_seeds: the seed that each environment was last reset with, or None.
+        faults: what went wrong and was mended, in order (``on_fault="restart"``).
     """
 
+    batch_size: int = 0
+    backend: str = ""
+    backend_reason: str = ""
     num_env_runners: int = 0
     autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP
     env_seeds: tuple[int | None, ...] = ()
+    faults: tuple[Fault, ...] = ()
 
     @abstractmethod
-    def send(self, actions: Any) -> None:
-        """Start one step of every environment.
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+        mask: NDArray[np.bool_] | None = None,
+    ) -> tuple[ObsTree, dict[str, Any]]:
+        """Reset all environments, or those that ``mask`` (bool ``[N]``) chooses."""
+
+    @abstractmethod
+    def send(self, actions: Any, env_ids: Any = None) -> None:
+        """Start one step of some environments.
 
         Args:
-            actions: one action per environment, ``[N, ...]`` (nested as the action space is).
+            actions: one action per environment, ``[B, ...]`` (nested as the action space is), in the order of
+                ``env_ids``.
+            env_ids: integers ``[B]``, distinct; None: those of the last ``recv``, and all N after ``reset``.
         """
 
     @abstractmethod
-    def recv(self) -> StepBatch:
-        """Wait for the step that :meth:`send` started and return views on it.
+    def recv(self, env_ids: Any = None) -> tuple[StepBatch, EnvIds]:
+        """Wait for steps that :meth:`send` started.
+
+        Args:
+            env_ids: wait for these very environments; None: for the first ``batch_size`` that are ready (or for all
+                that are under way, if these are fewer).
+
+        Returns:
+            Views on the batch, and the indices of its environments in ascending order.
 
         Raises:
             EnvError: an environment raised, broke its contract, hung, or its runner died.
@@ -86,4 +140,8 @@ class VecEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
 
     @abstractmethod
     def runner_pids(self) -> tuple[int, ...]:
-        """Return the process ids of the runners (empty when R = 0)."""
+        """Return the process ids of the runners (empty where there are no processes)."""
+
+    @abstractmethod
+    def statistics(self) -> VecStatistics:
+        """Return where time went since the first step."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter_ns
 from typing import Any
 
 import gymnasium
@@ -13,15 +15,39 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from paceline.errors import RequestError
+from paceline.vector.actions import store_actions, store_rows
 from paceline.vector.arrays import VecArrays
-from paceline.vector.base import ObsTree, StepBatch, VecEnv
+from paceline.vector.base import EnvIds, ObsTree, StepBatch, VecEnv
+from paceline.vector.faults import Fault, FaultPolicy
+from paceline.vector.flight import Flight
 from paceline.vector.group import InfoLevel
-from paceline.vector.infos import Info, InfoColumns, InfoRecord, join, pack
+from paceline.vector.infos import Info, InfoColumns, InfoRecord, join, pack, take_info_rows
 from paceline.vector.seeding import resolve_seeds
-from paceline.vector.spaces import copy_tree, take_row
+from paceline.vector.spaces import copy_tree, map_tree, take_row
+from paceline.vector.statistics import StepClock, VecStatistics
 
 Mask = NDArray[np.bool_]
 ResetSeed = int | Sequence[int | None] | None
+Infos = list[InfoRecord] | list[InfoColumns]
+
+
+@dataclass(frozen=True)
+class VecOptions:
+    """What every backend is told alike.
+
+    Attributes:
+        autoreset_mode: Gymnasium's autoreset mode.
+        infos: which infos to collect: ``all``, ``final`` (of an episode's last step) or ``none``.
+        copy: whether ``reset`` and ``step`` return copies rather than views.
+        batch_size: how many environments ``recv`` waits for; None: all.
+        faults: what to do about environments that break.
+    """
+
+    autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP
+    infos: InfoLevel = "all"
+    copy: bool = True
+    batch_size: int | None = None
+    faults: FaultPolicy = field(default_factory=FaultPolicy)
 
 
 class BatchedVecEnv(VecEnv):
@@ -29,20 +55,22 @@ class BatchedVecEnv(VecEnv):
 
     Args:
         num_envs: N.
-        autoreset_mode: Gymnasium's autoreset mode.
-        infos: which infos to collect.
-        copy: whether ``reset`` and ``step`` return copies rather than views.
+        options: what every backend is told alike.
     """
 
-    def __init__(self, num_envs: int, autoreset_mode: AutoresetMode, infos: InfoLevel, copy: bool) -> None:
+    def __init__(self, num_envs: int, options: VecOptions) -> None:
         self.num_envs = num_envs
-        self.autoreset_mode = autoreset_mode
+        self.batch_size = options.batch_size or num_envs
+        self.options = options
+        self.autoreset_mode = options.autoreset_mode
         self.env_seeds = (None,) * num_envs
-        self.infos_level: InfoLevel = infos
-        self.copy = copy
-        self._pending = False
+        self.infos_level: InfoLevel = options.infos
+        self.copy = options.copy
+        self._flight = Flight(num_envs)
+        self._clock = StepClock(num_envs)
         self._was_reset = False
         self._failure: BaseException | None = None
+        self._stash: dict[int, InfoRecord] = {}
 
     def _adopt(
         self,
@@ -69,16 +97,21 @@ class BatchedVecEnv(VecEnv):
             arrays.reset_rows,
             arrays.final_observations,
             {},
+            arrays.restarted,
         )
         self._names_finals = self.autoreset_mode is AutoresetMode.SAME_STEP and self.infos_level != "none"
 
     @abstractmethod
-    def _start_step(self) -> None:
-        """Start stepping with the actions that lie in the arrays."""
+    def _start(self, env_ids: EnvIds | None) -> None:
+        """Start stepping ``env_ids`` (ascending; None: all) with the actions that lie in their rows."""
 
     @abstractmethod
-    def _finish_step(self) -> list[InfoRecord] | list[InfoColumns]:
-        """Wait until every environment has stepped and return the infos."""
+    def _finish_all(self) -> Infos:
+        """Wait until all environments, started together, have stepped, and return the infos."""
+
+    @abstractmethod
+    def _finish_some(self) -> tuple[EnvIds, Infos]:
+        """Wait until at least one of those under way has stepped; return which have, and the infos."""
 
     @abstractmethod
     def _reset_envs(
@@ -90,28 +123,35 @@ class BatchedVecEnv(VecEnv):
     def _release(self) -> None:
         """Give up what a failed vector environment holds, processes first."""
 
-    def reset(self, *, seed: ResetSeed = None, options: dict[str, Any] | None = None) -> tuple[ObsTree, dict[str, Any]]:
-        """Reset all environments, or those of ``options["reset_mask"]``.
+    def reset(
+        self, *, seed: ResetSeed = None, options: dict[str, Any] | None = None, mask: Mask | None = None
+    ) -> tuple[ObsTree, dict[str, Any]]:
+        """Reset all environments, or those that ``mask`` chooses.
 
         Args:
             seed: one seed from which each environment's is derived, a list of N seeds, or None.
-            options: passed to each environment; ``reset_mask``, a bool array ``[N]``, is taken out first.
+            options: passed to each environment; ``reset_mask``, Gymnasium's name for ``mask``, is taken out first.
+            mask: which environments to reset, bool ``[N]``; the others may have steps under way.
 
         Returns:
             Observations ``[N, ...]`` (rows that were not reset keep theirs) and infos.
 
         Raises:
-            RequestError: malformed seed or mask, a step is pending, or the vector environment is closed.
+            RequestError: malformed seed or mask, a step is under way, or the vector environment is closed.
             EnvError: an environment raised, broke its contract, hung, or its runner died.
         """
-        self._check_usable(pending=False, call="reset")
-        mask = None
+        self._check_alive("reset")
         if options is not None and "reset_mask" in options:
-            mask = self._check_mask(options["reset_mask"])
+            if mask is not None:
+                raise RequestError("expected mask or options['reset_mask'], got both; give one of them")
+            mask = options["reset_mask"]
             options = {key: value for key, value in options.items() if key != "reset_mask"}
+        if mask is not None:
+            self._check_mask(mask)
+        self._flight.check_idle(mask, "reset")
         seeds = resolve_seeds(seed, self.num_envs, first_reset=not self._was_reset)
         if not self._was_reset and mask is not None and not mask.all():
-            raise RequestError("expected all environments to be reset first, got a reset_mask; call reset() without it")
+            raise RequestError("expected all environments to be reset first, got a mask; call reset() without it")
         chosen = [True] * self.num_envs if mask is None else mask.tolist()
         self.env_seeds = tuple(
             new if pick and new is not None else old
@@ -123,6 +163,9 @@ class BatchedVecEnv(VecEnv):
             self._fail(error)
             raise
         self._was_reset = True
+        if mask is None:
+            self._flight.clear()
+            self._clock.restart(self._arrays)
         observations = self._arrays.observations
         return copy_tree(observations) if self.copy else observations, self._gather(records, ())
 
@@ -135,79 +178,212 @@ class BatchedVecEnv(VecEnv):
             actions: one action per environment, ``[N, ...]``.
 
         Returns:
-            Observations ``[N, ...]``, rewards float64 ``[N]``, terminated and truncated bool ``[N]``, and infos.
+            Observations ``[N, ...]``, rewards float64 ``[N]``, terminated and truncated bool ``[N]``, and infos. Where
+            environments were replaced, ``infos["restarted"]`` is their mask.
 
         Raises:
-            RequestError: actions that do not fit, ``reset`` was not called, or the vector environment is closed.
+            RequestError: actions that do not fit, ``reset`` was not called, steps are under way, or the vector
+                environment is closed.
             EnvError: an environment raised, broke its contract, hung, or its runner died.
         """
-        self.send(actions)
-        batch = self.recv()
+        if self._flight.num_out:
+            self._flight.check_idle(None, "step")
+        self._send(actions, None)
+        batch = self._recv_all()
+        infos = dict(batch.infos)  # wrappers write into it
+        if self.options.faults.restarts and batch.restarted.any():
+            infos["restarted"] = infos["_restarted"] = batch.restarted.copy()
         if not self.copy:
-            return batch.observations, batch.rewards, batch.terminated, batch.truncated, dict(batch.infos)
+            return batch.observations, batch.rewards, batch.terminated, batch.truncated, infos
         return (
             copy_tree(batch.observations),
             batch.rewards.copy(),
             batch.terminated.copy(),
             batch.truncated.copy(),
-            dict(batch.infos),  # wrappers write into it
+            infos,
         )
 
-    def send(self, actions: Any) -> None:
-        """Start one step of every environment.
+    def send(self, actions: Any, env_ids: Any = None) -> None:
+        """Start one step of some environments.
 
         Args:
-            actions: one action per environment, ``[N, ...]`` (nested as the action space is).
+            actions: one action per environment, ``[B, ...]`` (nested as the action space is), in the order of
+                ``env_ids``.
+            env_ids: integers ``[B]``, distinct, none of them under way; None: those of the last ``recv``, and all N
+                after ``reset``.
 
         Raises:
-            RequestError: actions that do not fit, a call out of order, or the vector environment is closed.
+            RequestError: actions or indices that do not fit, a call out of order, or the vector environment is closed.
         """
-        if self._pending or not self._was_reset or self.closed or self._failure is not None:
-            self._check_usable(pending=False, call="send")
-            raise RequestError("expected reset before the first step, got a step; call reset() first")
-        target = self._action_array
-        if (
-            target is not None
-            and type(actions) is np.ndarray
-            and (actions.shape == target.shape and actions.dtype == target.dtype)
-        ):
-            target[...] = actions
-        else:
-            _store_actions(self._arrays.actions, actions, "actions")
-        self._pending = True
-        self._start_step()
+        ids = self._flight.last_ids if env_ids is None else self._flight.check_ids(env_ids)
+        self._send(actions, ids)
 
-    def recv(self) -> StepBatch:
-        """Wait for the step that :meth:`send` started and return views on it.
+    def _send(self, actions: Any, ids: EnvIds | None) -> None:
+        if not self._was_reset or self.closed or self._failure is not None:
+            self._check_alive("send")
+            raise RequestError("expected reset before the first step, got a step; call reset() first")
+        begin_ns = perf_counter_ns()
+        flight = self._flight
+        flight.check_sendable(ids)
+        if ids is None:
+            target = self._action_array
+            if (
+                target is not None
+                and type(actions) is np.ndarray
+                and (actions.shape == target.shape and actions.dtype == target.dtype)
+            ):
+                target[...] = actions
+            else:
+                store_actions(self._arrays.actions, actions)
+        else:
+            store_rows(self._arrays.actions, actions, ids)
+            ids = np.sort(ids)
+        # Runners signal a step of all of them once; where batches are smaller, each environment counts.
+        whole = (ids is None or len(ids) == self.num_envs) and self.batch_size == self.num_envs
+        started = flight.start(ids, together=whole)
+        self._start(started)
+        self._clock.sent(begin_ns)
+
+    def recv(self, env_ids: Any = None) -> tuple[StepBatch, EnvIds]:
+        """Wait for steps that :meth:`send` started.
+
+        Args:
+            env_ids: wait for these very environments; None: for the first ``batch_size`` that are ready (or for all
+                that are under way, if these are fewer).
+
+        Returns:
+            Views on the batch, and the indices of its environments in ascending order.
 
         Raises:
-            RequestError: nothing was sent.
+            RequestError: nothing was sent, or not these; or the vector environment is closed.
             EnvError: an environment raised, broke its contract, hung, or its runner died.
         """
-        if not self._pending:
-            self._check_usable(pending=True, call="recv")
+        flight = self._flight
+        if flight.together and env_ids is None:
+            batch = self._recv_all()
+            return batch, flight.all_ids
+        self._check_alive("recv")
+        wanted = None if env_ids is None else flight.check_ids(env_ids, under_way=True)
+        if flight.num_out == 0:
+            raise RequestError("expected send before recv, got recv; call send(actions) first")
+        return self._recv_some(wanted)
+
+    def _recv_all(self) -> StepBatch:
+        """Return the step of all environments; the hot path if they were started together."""
+        flight = self._flight
+        if not flight.together:
+            batch, _ = self._recv_some(flight.all_ids)
+            return batch
+        self._clock.waits()
         try:
-            records = self._finish_step()
+            found = self._finish_all()
         except BaseException as error:
             self._fail(error)
             raise
-        self._pending = False
-        if not (records or self._names_finals):
-            return self._batch
-        infos = self._gather(records, self._ended_rows())
-        return self._batch._replace(infos=infos) if infos else self._batch
+        self._clock.waited()
+        flight.finish_together()
+        batch = self._batch
+        if found or self._names_finals:
+            infos = self._gather(found, self._ended_rows(None))
+            if infos:
+                batch = batch._replace(infos=infos)
+        self._clock.received_all(self._arrays.finished_ns)
+        return batch
+
+    def _recv_some(self, wanted: EnvIds | None) -> tuple[StepBatch, EnvIds]:
+        flight = self._flight
+        self._clock.waits()
+        try:
+            if flight.together:
+                self._keep(self._finish_all())
+                flight.arrive(flight.all_ids)
+            while not flight.has(wanted, self.batch_size):
+                ids, found = self._finish_some()
+                self._keep(found)
+                flight.arrive(ids)
+        except BaseException as error:
+            self._fail(error)
+            raise
+        self._clock.waited()
+        ids = flight.take(wanted, self.batch_size)
+        batch = self._rows(ids)
+        self._clock.received(ids)
+        return batch, ids
+
+    def _drain(self) -> None:
+        """Finish what is under way and keep it for later, where a reset cannot run beside it."""
+        flight = self._flight
+        while len(flight.under_way(range(self.num_envs))):
+            ids, found = self._finish_some()
+            self._keep(found)
+            flight.arrive(ids)
+
+    def _keep(self, found: Infos) -> None:
+        for item in found:
+            for record in item.records() if isinstance(item, InfoColumns) else (item,):
+                self._stash[record.env_index] = record
+
+    def _rows(self, ids: EnvIds) -> StepBatch:
+        """Return a batch of these rows: views where they lie side by side."""
+        if len(ids) == self.num_envs:
+            batch = self._batch
+        else:
+            side_by_side = ids[-1] - ids[0] == len(ids) - 1
+            rows: Any = slice(int(ids[0]), int(ids[-1]) + 1) if side_by_side else ids
+            whole = self._batch
+            batch = StepBatch(
+                map_tree(lambda array: array[rows], whole.observations),
+                whole.rewards[rows],
+                whole.terminated[rows],
+                whole.truncated[rows],
+                whole.reset_rows[rows],
+                map_tree(lambda array: array[rows], whole.final_observations),
+                {},
+                whole.restarted[rows],
+            )
+        if self._stash or self._names_finals:
+            chosen = [self._stash.pop(i) for i in ids.tolist() if i in self._stash]
+            infos = self._gather(chosen, self._ended_rows(ids))
+            if infos:
+                batch = batch._replace(infos=infos if len(ids) == self.num_envs else take_info_rows(infos, ids))
+        return batch
 
     def busy_ns(self) -> NDArray[np.int64]:
         """Return the cumulative time of each runner's loops over its environments, int64 ``[max(R, 1)]``."""
         return self._arrays.busy_ns.copy()
 
-    def _ended_rows(self) -> Sequence[int]:
+    def statistics(self) -> VecStatistics:
+        """Return where time went since the last reset of all environments."""
+        return self._clock.statistics(self._arrays, self._slot_sizes(), self.batch_size, len(self.faults))
+
+    def _slot_sizes(self) -> list[int]:
+        """Return how many environments each runner holds."""
+        return [self.num_envs]
+
+    def _took_faults(self, faults: Iterable[Fault]) -> None:
+        """Count faults that were mended; past the cap the last of them is raised.
+
+        Raises:
+            EnvError: one fault too many.
+        """
+        for fault in faults:
+            self.faults = (*self.faults, fault)
+            seeds = list(self.env_seeds)
+            seeds[fault.env_index] = fault.new_seed
+            self.env_seeds = tuple(seeds)
+        if len(self.faults) > self.options.faults.max_restarts:
+            raise self.faults[-1].error(
+                f"after {len(self.faults) - 1} restarts (max_restarts {self.options.faults.max_restarts})"
+            )
+
+    def _ended_rows(self, ids: EnvIds | None) -> Sequence[int]:
         if not self._names_finals:
             return ()
-        rows: list[int] = np.flatnonzero(self._arrays.terminated | self._arrays.truncated).tolist()
+        ended = self._arrays.terminated | self._arrays.truncated
+        rows: list[int] = (np.flatnonzero(ended) if ids is None else ids[ended[ids]]).tolist()
         return rows
 
-    def _gather(self, found: list[InfoRecord] | list[InfoColumns], ended: Sequence[int]) -> Info:
+    def _gather(self, found: Infos, ended: Sequence[int]) -> Info:
         """Return Gymnasium's vector infos; ended rows are named in ``SAME_STEP`` mode even if their infos are empty."""
         if found and not ended:
             parts = [item for item in found if isinstance(item, InfoColumns)]
@@ -226,26 +402,27 @@ class BatchedVecEnv(VecEnv):
         infos: dict[str, Any] = {}
         for index in sorted(by_index):
             _, final, info = by_index[index]
+            if index in ended and final is None:
+                final = {}  # its episode was cut short by a fault
             if final is not None:
                 last: Info = {"final_obs": take_row(self._arrays.final_observations, index), "final_info": final}
                 infos = self._add_info(infos, last, index)
             infos = self._add_info(infos, info, index)
         return infos
 
-    def _check_mask(self, mask: Any) -> Mask:
+    def _check_mask(self, mask: Any) -> None:
         if not isinstance(mask, np.ndarray) or mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
             got = f"shape {mask.shape}, {mask.dtype}" if isinstance(mask, np.ndarray) else type(mask).__name__
             raise RequestError(
-                f"expected options['reset_mask'] to be a bool array of shape ({self.num_envs},), got {got}; "
+                f"expected mask (options['reset_mask']) to be a bool array of shape ({self.num_envs},), got {got}; "
                 f"pass terminated | truncated"
             )
         if not mask.any():
             raise RequestError(
-                "expected options['reset_mask'] to choose at least one environment, got none; leave out the reset"
+                "expected mask (options['reset_mask']) to choose an environment or more, got none; leave out the reset"
             )
-        return mask
 
-    def _check_usable(self, *, pending: bool, call: str) -> None:
+    def _check_alive(self, call: str) -> None:
         if self.closed:
             raise RequestError(f"expected an open vector environment, got {call} after close; make a new one")
         if self._failure is not None:
@@ -253,37 +430,15 @@ class BatchedVecEnv(VecEnv):
                 f"expected a working vector environment, got {call} after it failed "
                 f"({str(self._failure) or type(self._failure).__name__}); make a new one"
             )
-        if self._pending and not pending:
-            raise RequestError(f"expected recv after send, got {call}; call recv() first")
-        if pending and not self._pending:
-            raise RequestError("expected send before recv, got recv; call send(actions) first")
+
+    def _check_usable(self, call: str) -> None:
+        """Refuse a call that needs all environments at rest."""
+        self._check_alive(call)
+        self._flight.check_idle(None, call)
 
     def _fail(self, error: BaseException) -> None:
         """Give up: an environment broke, or an interrupt in the middle of a step left some runners a step behind."""
-        self._failure = error
-        self._pending = False
+        if self._failure is None:
+            self._failure = error
+        self._flight.clear()
         self._release()
-
-
-def _store_actions(target: Any, actions: Any, path: str) -> None:
-    """Copy ``actions`` into the tree ``target``; shapes must agree, dtypes may differ in size but not in kind."""
-    if isinstance(target, np.ndarray):
-        source = np.asarray(actions)
-        if source.shape != target.shape:
-            raise RequestError(f"expected {path} of shape {target.shape}, got {source.shape}; give one per environment")
-        try:
-            np.copyto(target, source, casting="same_kind")
-        except TypeError:
-            raise RequestError(
-                f"expected {path} of dtype {target.dtype}, got {source.dtype}; convert them with astype"
-            ) from None
-        return
-    keys: Iterable[Any] = target if isinstance(target, dict) else range(len(target))
-    for key in keys:
-        try:
-            part = actions[key]
-        except (KeyError, IndexError, TypeError):
-            raise RequestError(
-                f"expected {path} to have a part {key!r}, got {type(actions).__name__}; nest it as the action space"
-            ) from None
-        _store_actions(target[key], part, f"{path}[{key!r}]")

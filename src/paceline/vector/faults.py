@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from paceline import errors
 from paceline.errors import EnvError
 
 OnFault = Literal["raise", "restart"]
@@ -68,6 +69,21 @@ class Fault:
             error.original_traceback,
             new_seed,
         )
+
+    def error(self, note: str) -> EnvError:
+        """Return the error that this fault would have been, with a note appended."""
+        found = getattr(errors, self.kind, EnvError)
+        kind: type[EnvError] = found if isinstance(found, type) and issubclass(found, EnvError) else EnvError
+        told = kind(
+            "",
+            env_index=self.env_index,
+            seed=self.seed,
+            step=self.step,
+            action=self.action,
+            original_traceback=self.original_traceback,
+        )
+        told.args = (f"{self.message}, {note}",)  # the message names the place already
+        return told
 
 
 def replacement_seed(seed: int | None, num_restarts: int) -> int:

@@ -1,12 +1,13 @@
-"""The loop over a group of environments: the same code in the learner's process and in a runner.
+"""The loop over a group of environments: the same code in the learner's process, in a thread and in a runner.
 
-That both backends run this very loop is why they return the same data bit for bit.
+That all backends run this very loop is why they return the same data bit for bit.
 """
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from time import perf_counter_ns
 from typing import Any, Literal
 
@@ -14,16 +15,24 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from paceline.envs import EnvFactory
 from paceline.errors import EnvContractError, EnvError, EnvRaisedError, RequestError
 from paceline.vector.arrays import IDLE, VecArrays
+from paceline.vector.faults import Fault, FaultPolicy, replacement_seed
 from paceline.vector.infos import Info, InfoRecord
-from paceline.vector.spaces import ContractBreach, copy_tree, map_tree, row_writer, split_rows
+from paceline.vector.spaces import ContractBreach, FloatLeaf, copy_tree, float_leaves, map_tree, row_writer, split_rows
 
 Env = gymnasium.Env[Any, Any]
 InfoLevel = Literal["all", "final", "none"]
 """Which infos a vector environment collects: all, those of an episode's last step, or none."""
 
 _LONGEST_ACTION = 12
+_Todo = Iterable[tuple[int, Any, Any, Any]]
+"""Index in the group, ``step`` of the environment, its action, and the writer of its observation."""
+
+
+class _Lost(Exception):
+    """The environment's predecessor died with its process: the step that is asked of it cannot happen."""
 
 
 class EnvGroup:
@@ -36,6 +45,8 @@ class EnvGroup:
         slot: index of the group (runner).
         autoreset_mode: what happens at, or after, the end of an episode.
         infos: which infos to collect.
+        factories: build the replacement of each environment.
+        policy: what to do about an environment that breaks.
     """
 
     def __init__(
@@ -47,60 +58,131 @@ class EnvGroup:
         slot: int,
         autoreset_mode: AutoresetMode,
         infos: InfoLevel,
+        factories: Sequence[EnvFactory] = (),
+        policy: FaultPolicy | None = None,
     ) -> None:
         rows = slice(first, first + len(envs))
         self.envs = list(envs)
         self.seeds: list[int | None] = [None] * len(envs)
-        self._first = first
+        self._factories = factories
+        self._restarts_faults = policy is not None and policy.restarts
+        self._faults: list[Fault] = []
+        self.first = first
         self._slot = slot
         self._mode = autoreset_mode
         self._all_infos = infos == "all"
         self._final_infos = infos != "none"
         self._same_step = autoreset_mode is AutoresetMode.SAME_STEP
+        self._run = self._run_same if self._same_step else self._run_next
         self._steps = [env.step for env in envs]
-        space = envs[0].observation_space
-        indices = range(first, first + len(envs))
-        self._write = [row_writer(space, arrays.observations, i) for i in indices]
-        self._write_final = [row_writer(space, arrays.final_observations, i, "final observation") for i in indices]
-        self._actions = map_tree(lambda array: array[rows], arrays.actions)
-        self._flags = (arrays.terminated[rows], arrays.truncated[rows], arrays.reset_rows[rows])
-        # Storing a scalar through a memoryview costs two thirds of storing it through an array, and it refuses None.
-        self._rewards: memoryview[float] = arrays.rewards[rows].data  # type: ignore[assignment]
-        self._terminated, self._truncated, self._reset_rows = (flags.data for flags in self._flags)
-        self._cursors = arrays.cursors.data
-        self._busy_ns = arrays.busy_ns
+        self._lay_out(arrays, rows, envs[0].observation_space)
+        self._indices = range(len(envs))
         self._over = [False] * len(envs)
         self._vector_steps = 0
-        self._resets_in_steps = [0] * len(envs)
+        self._extra_steps = [0] * len(envs)  # steps less those of the whole group; resets in steps count against it
+        self._restarts = [0] * len(envs)
+        self._fresh_seeds: dict[int, int] = {}
+        self._clear_restarted = False
 
-    def step(self) -> list[InfoRecord]:
-        """Step every environment with its row of the actions.
+    def _lay_out(self, arrays: VecArrays, rows: slice, space: gymnasium.Space[Any]) -> None:
+        """Keep the views that the loops write through."""
+        indices = range(rows.start, rows.stop)
+        self._write = [row_writer(space, arrays.observations, i) for i in indices]
+        self._write_final = [row_writer(space, arrays.final_observations, i, "final observation") for i in indices]
+        self._observations = map_tree(lambda array: array[rows], arrays.observations)
+        self._finals = map_tree(lambda array: array[rows], arrays.final_observations)
+        self._floats = float_leaves(space, self._observations)
+        self._final_floats = float_leaves(space, self._finals) if self._same_step else []
+        self._actions = map_tree(lambda array: array[rows], arrays.actions)
+        self._flags = (arrays.terminated[rows], arrays.truncated[rows], arrays.reset_rows[rows])
+        rewards = arrays.rewards[rows]
+        self._watched = [(array.reshape(-1), array) for array in (*(leaf for _, leaf in self._floats), rewards)]
+        # Storing a scalar through a memoryview costs two thirds of storing it through an array, and it refuses None.
+        self._rewards: memoryview[float] = rewards.data  # type: ignore[assignment]
+        self._terminated, self._truncated, self._reset_rows = (flags.data for flags in self._flags)
+        self._restarted_array = arrays.restarted[rows]
+        self._cursors = arrays.cursors.data
+        self._busy_ns = arrays.busy_ns.data
+        self._env_steps = arrays.env_steps.data
+        self._finished_ns = arrays.finished_ns.data
+
+    def step(self, indices: Sequence[int] | None = None) -> list[InfoRecord]:
+        """Step environments with their rows of the actions.
+
+        Args:
+            indices: which of the group, distinct; None: all.
 
         Raises:
             EnvRaisedError: an environment raised.
-            EnvContractError: an environment returned something that does not fit.
+            EnvContractError: an environment returned something that does not fit, or NaN.
             RequestError: ``DISABLED`` mode and an episode is over.
         """
         begin_ns = perf_counter_ns()
-        try:
-            # Environments get rows of a copy: one that keeps its last action must not see it change under its feet.
-            actions = split_rows(copy_tree(self._actions))
-            return self._step_same(actions) if self._same_step else self._step_next(actions)
-        finally:
-            self._vector_steps += 1
-            self._cursors[self._slot] = IDLE
-            self._busy_ns[self._slot] += perf_counter_ns() - begin_ns
-
-    def _step_same(self, actions: list[Any]) -> list[InfoRecord]:
         records: list[InfoRecord] = []
-        rewards, cursors, slot, first = self._rewards, self._cursors, self._slot, self._first
+        actions: list[Any] = []
+        # Environments get rows of a copy: one that keeps its last action must not see it change under its feet.
+        try:
+            if indices is None:
+                indices = self._indices
+                if self._clear_restarted:
+                    self._restarted_array.fill(False)
+                    self._clear_restarted = False
+                for flags in self._flags:
+                    flags.fill(False)
+                actions = split_rows(copy_tree(self._actions))
+                self._step_through(zip(indices, self._steps, actions, self._write, strict=True), records)
+            else:
+                for flags in self._flags:
+                    flags[indices] = False
+                self._restarted_array[indices] = False
+                actions = split_rows(map_tree(lambda array: array[indices], self._actions))
+                todo = [(i, self._steps[i], action, self._write[i]) for i, action in zip(indices, actions, strict=True)]
+                self._step_through(todo, records)
+            self._refuse_nan(indices, actions)
+        finally:
+            if indices is self._indices:
+                self._vector_steps += 1
+            else:
+                for index in indices or ():
+                    self._extra_steps[index] += 1
+            slot, end_ns = self._slot, perf_counter_ns()
+            self._cursors[slot] = IDLE
+            self._busy_ns[slot] += end_ns - begin_ns
+            self._env_steps[slot] += len(indices or ())
+            self._finished_ns[slot] = end_ns
+        return records
+
+    def take_faults(self) -> list[Fault]:
+        """Return the faults that were mended since the last call."""
+        if not self._faults:
+            return self._faults
+        taken, self._faults = self._faults, []
+        return taken
+
+    def _step_through(self, todo: _Todo, records: list[InfoRecord]) -> None:
+        """Run the loop; where an environment breaks and is replaced, go on with the next one."""
+        rest = iter(todo)
+        while True:
+            try:
+                self._run(rest, records)
+                return
+            except EnvError as error:
+                index = self._cursors[self._slot] - self.first
+                if isinstance(error.__cause__, _Lost):
+                    self._fill_restarted(index)
+                elif self._restarts_faults:
+                    self._replace(index, error)
+                else:
+                    raise
+
+    def _run_same(self, todo: _Todo, records: list[InfoRecord]) -> None:
+        rewards, cursors, slot, first = self._rewards, self._cursors, self._slot, self.first
         all_infos = self._all_infos
-        for flags in self._flags[:2]:
-            flags.fill(False)
         index = 0
+        action: Any = None
         result: Any = None
         try:
-            for step, action, write in zip(self._steps, actions, self._write, strict=True):
+            for index, step, action, write in todo:  # the handler below needs them
                 cursors[slot] = first + index
                 result = step(action)
                 observation, reward, terminated, truncated, info = result
@@ -109,6 +191,8 @@ class EnvGroup:
                     self._terminated[index] = terminated
                     self._truncated[index] = truncated
                     self._write_final[index](observation)
+                    if self._final_floats:
+                        _refuse_nan_row(self._final_floats, index, "final observation")
                     self._start_next_episode(index, info, records)
                 else:
                     write(observation)
@@ -116,10 +200,8 @@ class EnvGroup:
                         _refuse_info(info)
                     if all_infos and info:
                         records.append(InfoRecord(first + index, None, info))
-                index += 1
         except Exception as error:
-            raise self._explain(error, index, result, actions[index]) from error
-        return records
+            raise self._explain(error, index, result, action) from error
 
     def _start_next_episode(self, index: int, final_info: Any, records: list[InfoRecord]) -> None:
         observation, info = self._reset_env(index, None, None)
@@ -129,18 +211,16 @@ class EnvGroup:
         if self._final_infos:
             kept = info if self._all_infos else {}
             if final_info or kept:
-                records.append(InfoRecord(self._first + index, final_info, kept))
+                records.append(InfoRecord(self.first + index, final_info, kept))
 
-    def _step_next(self, actions: list[Any]) -> list[InfoRecord]:
-        records: list[InfoRecord] = []
-        rewards, cursors, slot, first = self._rewards, self._cursors, self._slot, self._first
-        over, writers = self._over, self._write
-        for flags in self._flags:
-            flags.fill(False)
+    def _run_next(self, todo: _Todo, records: list[InfoRecord]) -> None:
+        rewards, cursors, slot, first = self._rewards, self._cursors, self._slot, self.first
+        over = self._over
         index = 0
+        action: Any = None
         result: Any = None
         try:
-            for step, action in zip(self._steps, actions, strict=True):
+            for index, step, action, write in todo:
                 cursors[slot] = first + index
                 if over[index]:
                     observation, info = self._reset_after_end(index)
@@ -155,28 +235,26 @@ class EnvGroup:
                         self._truncated[index] = truncated
                         over[index] = True
                         keep = self._final_infos
-                writers[index](observation)
+                write(observation)
                 if type(info) is not dict:
                     _refuse_info(info)
                 if keep and info:
                     records.append(InfoRecord(first + index, None, info))
-                index += 1
         except RequestError:
             raise
         except Exception as error:
-            raise self._explain(error, index, result, actions[index]) from error
-        return records
+            raise self._explain(error, index, result, action) from error
 
     def _reset_after_end(self, index: int) -> tuple[Any, Info]:
         if self._mode is AutoresetMode.DISABLED:
             raise RequestError(
-                f"expected env {self._first + index} to be reset after its episode ended, got a step; call "
+                f"expected env {self.first + index} to be reset after its episode ended, got a step; call "
                 f"reset(options={{'reset_mask': terminated | truncated}}) first, or choose another autoreset_mode"
             )
         self._over[index] = False
         self._rewards[index] = 0.0
         self._reset_rows[index] = True
-        self._resets_in_steps[index] += 1
+        self._extra_steps[index] -= 1
         return self._reset_env(index, None, None)
 
     def reset(
@@ -191,31 +269,45 @@ class EnvGroup:
 
         Raises:
             EnvRaisedError: an environment raised.
-            EnvContractError: an environment returned something that does not fit.
+            EnvContractError: an environment returned something that does not fit, or NaN.
         """
         begin_ns = perf_counter_ns()
         records: list[InfoRecord] = []
-        index = 0
         try:
             for index, seed in enumerate(seeds):
-                if mask is not None and not mask[index]:
-                    continue
-                self._cursors[self._slot] = self._first + index
-                if seed is not None:
-                    self.seeds[index] = seed
-                observation, info = self._reset_env(index, seed, options)
-                self._write[index](observation)
-                self._over[index] = False
-                self._rewards[index] = 0.0
-                self._terminated[index] = self._truncated[index] = self._reset_rows[index] = False
-                if self._all_infos and info:
-                    records.append(InfoRecord(self._first + index, None, info))
-        except Exception as error:
-            raise self._explain(error, index, None, None) from error
+                if mask is None or mask[index]:
+                    self._cursors[self._slot] = self.first + index
+                    self._restart_episode(index, seed, options, records)
         finally:
             self._cursors[self._slot] = IDLE
             self._busy_ns[self._slot] += perf_counter_ns() - begin_ns
         return records
+
+    def _restart_episode(
+        self, index: int, seed: int | None, options: dict[str, Any] | None, records: list[InfoRecord]
+    ) -> None:
+        if seed is not None:
+            self.seeds[index] = seed
+        self._steps[index] = self.envs[index].step  # a lost environment has its new beginning here
+        self._over[index] = False
+        self._rewards[index] = 0.0
+        self._terminated[index] = self._truncated[index] = self._reset_rows[index] = False
+        self._restarted_array[index] = False
+        try:
+            observation, info = self._reset_env(index, seed, options)
+            self._write[index](observation)
+            if self._floats:
+                _refuse_nan_row(self._floats, index, "observation")
+        except Exception as error:
+            explained = self._explain(error, index, None, None)
+            if not self._restarts_faults:
+                raise explained from error
+            self._reset_rows[index] = True
+            self._replace(index, explained)
+            self._reset_rows[index] = False
+            return
+        if self._all_infos and info:
+            records.append(InfoRecord(self.first + index, None, info))
 
     def close(self) -> None:
         """Close every environment; one that fails to close does not keep the others open."""
@@ -225,12 +317,89 @@ class EnvGroup:
             except Exception:
                 continue
 
+    def lose(self, seeds: Sequence[int]) -> None:
+        """Stand in for a group that died: each environment's next step is a restarted row, and starts from its seed."""
+        for index, seed in enumerate(seeds):
+            self.seeds[index] = seed
+            self._fresh_seeds[index] = seed
+            self._steps[index] = _raise_lost
+            self._over[index] = False
+
+    def _replace(self, index: int, error: EnvError) -> None:
+        """Put a new environment in the place of one that broke, and make its row what the contract says of it."""
+        self._restarts[index] += 1
+        seed = replacement_seed(self.seeds[index], self._restarts[index])
+        self._faults.append(Fault.of(error, self.first + index, seed))
+        with suppress(Exception):  # it is broken already
+            self.envs[index].close()
+        env = self._factories[index]()
+        if (env.observation_space, env.action_space) != (
+            self.envs[index].observation_space,
+            self.envs[index].action_space,
+        ):
+            raise EnvContractError(
+                "expected the replacement of a broken environment to have its spaces, got others; build equal ones",
+                env_index=self.first + index,
+            )
+        self.envs[index] = env
+        self.seeds[index] = seed
+        self._fresh_seeds[index] = seed
+        self._fill_restarted(index)
+
+    def _fill_restarted(self, index: int) -> None:
+        """Make the row a restarted one; where its episode had ended already, only the next one begins elsewhere."""
+        self._steps[index] = self.envs[index].step
+        for _, array in self._floats:
+            np.nan_to_num(array[index, ...], copy=False)
+        in_reset = bool(self._reset_rows[index]) or (
+            self._same_step and bool(self._terminated[index] or self._truncated[index])
+        )
+        if not in_reset:
+            self._rewards[index] = 0.0
+            self._terminated[index], self._truncated[index] = False, True
+            self._restarted_array[index] = self._clear_restarted = True
+            if not self._same_step:
+                self._over[index] = True  # the next step, or reset, begins its first episode
+                return
+            _copy_row(self._observations, self._finals, index)
+        try:
+            observation, _ = self._reset_env(index, None, None)
+            self._write[index](observation)
+        except Exception as error:
+            raise self._explain(error, index, None, None) from error
+
     def _reset_env(self, index: int, seed: int | None, options: dict[str, Any] | None) -> tuple[Any, Info]:
-        result: Any = self.envs[index].reset(seed=seed, options=options)
+        fresh = self._fresh_seeds.pop(index, None) if self._fresh_seeds else None
+        result: Any = self.envs[index].reset(seed=fresh if seed is None else seed, options=options)
         if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
             got = f"{len(result)} values" if isinstance(result, tuple) else type(result).__name__
             raise ContractBreach(f"expected reset to return (observation, info), got {got}; return both, info a dict")
         return result
+
+    def _refuse_nan(self, indices: Sequence[int], actions: Sequence[Any]) -> None:
+        """Look for NaN in what was written.
+
+        The dot product of an array with itself is NaN if, and only if, there is NaN in it (squares cannot cancel out);
+        it takes a quarter of the time of ``isnan`` and ``any``.
+        """
+        for flat, array in self._watched:
+            seen = flat if indices is self._indices else array[indices].reshape(-1)
+            total = seen.dot(seen)
+            if total != total:
+                break
+        else:
+            return
+        for index, action in zip(indices, actions, strict=True):
+            try:
+                self._cursors[self._slot] = self.first + index
+                _refuse_nan_row(self._floats, index, "observation")
+                if self._rewards[index] != self._rewards[index]:
+                    raise ContractBreach("expected a reward that is a number, got NaN; mend the environment's reward")
+            except ContractBreach as breach:
+                error = self._explain(breach, index, None, action)
+                if not self._restarts_faults:
+                    raise error from breach
+                self._replace(index, error)
 
     def _explain(self, error: Exception, index: int, result: Any, action: Any) -> EnvError:
         """Turn what went wrong at one environment into an error that says which, with which seed, step and action."""
@@ -243,9 +412,9 @@ class EnvGroup:
             kind, message = EnvContractError, _misfit(result, error)
         return kind(
             message,
-            env_index=self._first + index,
+            env_index=self.first + index,
             seed=self.seeds[index],
-            step=self._vector_steps + (action is not None) - self._resets_in_steps[index],
+            step=self._vector_steps + self._extra_steps[index] + (action is not None),
             action=plain_action(action),
             original_traceback="".join(traceback.format_exception(error)),
         )
@@ -263,6 +432,33 @@ def plain_action(action: Any) -> Any:
     if isinstance(action, tuple):
         return tuple(plain_action(part) for part in action)
     return action
+
+
+def _raise_lost(action: Any) -> Any:
+    raise _Lost
+
+
+def _copy_row(source: Any, target: Any, index: int) -> None:
+    if isinstance(source, dict):
+        for key, part in source.items():
+            _copy_row(part, target[key], index)
+    elif isinstance(source, tuple):
+        for part, other in zip(source, target, strict=True):
+            _copy_row(part, other, index)
+    else:
+        target[index] = source[index]
+
+
+def _refuse_nan_row(leaves: Sequence[FloatLeaf], index: int, what: str) -> None:
+    for path, array in leaves:
+        row = array[index, ...]
+        if np.isnan(row).any():
+            places = np.argwhere(np.isnan(row)).tolist()
+            where = f" at {places[0]}" if row.ndim else ""
+            raise ContractBreach(
+                f"expected {what}{path} to be numbers, got NaN{where} ({len(places)} of {row.size}); mend the "
+                f"environment, or wrap it so that NaN never leaves it"
+            )
 
 
 def _refuse_info(info: Any) -> None:

@@ -92,5 +92,17 @@ def join(parts: Sequence[InfoColumns], num_envs: int) -> Info | None:
     return infos
 
 
+def take_info_rows(infos: Info, rows: NDArray[np.int64]) -> Info:
+    """Return the vector infos of some environments, in the order of ``rows``."""
+    return {
+        key: take_info_rows(value, rows) if isinstance(value, dict) else _take(value, rows)
+        for key, value in infos.items()
+    }
+
+
+def _take(value: Any, rows: NDArray[np.int64]) -> Any:
+    return tuple(_take(part, rows) for part in value) if isinstance(value, tuple) else value[rows]
+
+
 def _is_number(kind: type) -> bool:
     return kind in (int, float, bool) or issubclass(kind, np.number)

@@ -10,28 +10,38 @@ from gymnasium.vector import AutoresetMode
 
 from paceline.envs import EnvFactory, env_factory
 from paceline.errors import PlanError
-from paceline.machine import Cgroup, Paths
 from paceline.spec import Backend, EnvSpec, Plan
 from paceline.vector.base import VecEnv
+from paceline.vector.batched import VecOptions
+from paceline.vector.faults import FaultPolicy, OnFault
 from paceline.vector.group import InfoLevel
-from paceline.vector.placement import spread_cores, usable_cores
+from paceline.vector.pipe import PipeVecEnv
+from paceline.vector.placement import spread_cores, usable_core_time
+from paceline.vector.processes import ProcessOptions
 from paceline.vector.serial import SerialVecEnv
 from paceline.vector.shm import ShmVecEnv
+from paceline.vector.thread import ThreadVecEnv
 
 Env = gymnasium.Env[Any, Any]
+EnvLike = EnvSpec | EnvFactory | str | Callable[..., Env] | type[Env]
+_IN_PROCESSES = ("shm", "pipe")
 
 
 def make_vec(
-    env: EnvSpec | EnvFactory | str | Callable[..., Env] | type[Env],
+    env: EnvLike | Sequence[Callable[..., Env]],
     num_envs: int | None = None,
     *,
     plan: Plan | None = None,
     backend: Backend = "auto",
     num_env_runners: int | None = None,
+    batch_size: int | None = None,
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     infos: InfoLevel = "all",
     copy: bool = True,
+    on_fault: OnFault = "raise",
+    max_restarts: int = 16,
     step_timeout_s: float | None = None,
+    memory_limit_bytes: int | None = None,
     runner_threads: int = 1,
     runner_cores: Sequence[Sequence[int]] | None = None,
     env_kwargs: dict[str, Any] | None = None,
@@ -39,18 +49,23 @@ def make_vec(
     """Make N environments that step together: a real ``gymnasium.vector.VectorEnv``.
 
     Args:
-        env: an id, a callable that returns an environment, an environment class or a spec.
-        num_envs: N; may be left out if ``plan`` is given.
+        env: an id, a callable that returns an environment, an environment class or a spec; or N callables, one for each
+            environment.
+        num_envs: N; may be left out if ``plan`` or N callables are given.
         plan: decides backend, runners, threads and pinning; the arguments for these must then be left out.
-        backend: ``serial`` (this process), ``shm`` (runner processes) or ``auto``: serial for one environment or one
-            usable core, else shm.
-        num_env_runners: R; default: one per usable core, at most N.
+        backend: ``serial`` (this process), ``thread``, ``pipe`` and ``shm`` (runner processes), ``native`` (batched
+            C++), or ``auto``, which measures a step of the environment and picks; ``backend_reason`` says why.
+        num_env_runners: R, processes or threads; default: one per usable core, at most N.
+        batch_size: how many environments ``recv`` waits for; default: all.
         autoreset_mode: Gymnasium's autoreset mode.
         infos: ``all`` as Gymnasium does, ``final`` (only of an episode's last step) or ``none`` (fastest).
         copy: whether ``reset`` and ``step`` return copies rather than views.
-        step_timeout_s: longest time for a step or reset of all environments (needs runner processes).
-        runner_threads: threads of the math libraries in each runner.
-        runner_cores: cores of each runner for good, R lists (an empty one: any core); default: see
+        on_fault: what to do when an environment breaks: ``raise``, or ``restart`` (replace it, mark the row, go on).
+        max_restarts: environments replaced before the next fault is raised.
+        step_timeout_s: longest time for a step or reset of all environments (not with serial and native).
+        memory_limit_bytes: what all runner processes together may use; default: 80 % of the machine's memory.
+        runner_threads: threads of the math libraries in each runner process.
+        runner_cores: cores of each runner process for good, R lists (an empty one: any core); default: see
             :mod:`paceline.vector.placement`. Only cores that this process may run on itself are shared out, so make
             the vector before pinning the learner.
         env_kwargs: keyword arguments of the environment.
@@ -75,39 +90,68 @@ def make_vec(
         backend, num_env_runners = plan.resolved_backend, plan.num_env_runners
         if plan.pin_cores and runner_cores is None:
             runner_cores = spread_cores(num_env_runners, one_each=True) or None
-    if num_envs is None or num_envs < 1:
-        raise PlanError(f"expected num_envs of at least 1, got {num_envs}; give num_envs or a plan")
-    if step_timeout_s is not None and step_timeout_s <= 0:
-        raise PlanError(f"expected step_timeout_s above 0, got {step_timeout_s}; leave it out to wait for ever")
-    if infos not in ("all", "final", "none"):
-        raise PlanError(f"expected infos to be all, final or none, got {infos!r}; use one of them")
-    num_runners = _resolve_runners(backend, num_env_runners, num_envs, needs_process=step_timeout_s is not None)
-    mode = _autoreset_mode(autoreset_mode)
-    factory = env_factory(env, **(env_kwargs or {}))
-    if num_runners == 0:
-        if step_timeout_s is not None:
-            raise PlanError("expected a backend with runner processes for step_timeout_s, got serial; use backend shm")
-        return SerialVecEnv(factory, num_envs, autoreset_mode=mode, infos=infos, copy=copy)
-    if runner_cores is not None and len(runner_cores) != num_runners:
-        raise PlanError(f"expected runner_cores for {num_runners} runners, got {len(runner_cores)}; give one list each")
-    return ShmVecEnv(
-        factory,
-        num_envs,
-        num_runners,
-        autoreset_mode=mode,
+    factories = _factories(env, num_envs, env_kwargs or {})
+    _check_numbers(len(factories), batch_size, step_timeout_s, max_restarts, infos, on_fault)
+    options = VecOptions(
+        autoreset_mode=_autoreset_mode(autoreset_mode),
         infos=infos,
         copy=copy,
-        step_timeout_s=step_timeout_s,
-        runner_threads=runner_threads,
-        runner_cores=runner_cores,
+        batch_size=batch_size,
+        faults=FaultPolicy(on_fault, max_restarts),
     )
+    num_runners = _resolve_runners(backend, num_env_runners, len(factories), needs_process=step_timeout_s is not None)
+    if num_runners == 0:
+        if step_timeout_s is not None:
+            raise PlanError(
+                f"expected a backend with runners for step_timeout_s, got {backend}; use backend shm, pipe or thread"
+            )
+        return SerialVecEnv(factories, options)
+    if backend == "thread":
+        return ThreadVecEnv(factories, num_runners, options, step_timeout_s)
+    if runner_cores is not None and len(runner_cores) != num_runners:
+        raise PlanError(f"expected runner_cores for {num_runners} runners, got {len(runner_cores)}; give one list each")
+    kind = PipeVecEnv if backend == "pipe" else ShmVecEnv
+    processes = ProcessOptions(step_timeout_s, runner_threads, runner_cores, memory_limit_bytes)
+    return kind(factories, num_runners, options, processes)
+
+
+def _factories(env: Any, num_envs: int | None, kwargs: dict[str, Any]) -> list[EnvFactory]:
+    """Return a factory for each environment."""
+    if isinstance(env, list | tuple):
+        if num_envs is not None and num_envs != len(env):
+            raise PlanError(f"expected one callable per environment, got {len(env)} for num_envs {num_envs}")
+        if not env:
+            raise PlanError("expected at least one callable that builds an environment, got an empty list")
+        known: dict[int, EnvFactory] = {}
+        return [known.setdefault(id(item), env_factory(item, **kwargs)) for item in env]
+    if num_envs is None or num_envs < 1:
+        raise PlanError(f"expected num_envs of at least 1, got {num_envs}; give num_envs or a plan")
+    return [env_factory(env, **kwargs)] * num_envs
+
+
+def _check_numbers(
+    num_envs: int,
+    batch_size: int | None,
+    step_timeout_s: float | None,
+    max_restarts: int,
+    infos: str,
+    on_fault: str,
+) -> None:
+    if batch_size is not None and not 1 <= batch_size <= num_envs:
+        raise PlanError(f"expected batch_size from 1 to num_envs {num_envs}, got {batch_size}; leave it out for all")
+    if step_timeout_s is not None and step_timeout_s <= 0:
+        raise PlanError(f"expected step_timeout_s above 0, got {step_timeout_s}; leave it out to wait for ever")
+    if max_restarts < 0:
+        raise PlanError(f"expected max_restarts of at least 0, got {max_restarts}")
+    if infos not in ("all", "final", "none"):
+        raise PlanError(f"expected infos to be all, final or none, got {infos!r}; use one of them")
+    if on_fault not in ("raise", "restart"):
+        raise PlanError(f"expected on_fault to be raise or restart, got {on_fault!r}; use one of them")
 
 
 def _useful_runners(num_envs: int) -> int:
     """Return how many runners can be busy at once: cores, within what a container's quota grants, and environments."""
-    quota = Cgroup(Paths()).cpu_quota()
-    cores = len(usable_cores())
-    return min(num_envs, cores if quota is None else max(1, min(cores, int(quota))))
+    return min(num_envs, max(1, int(usable_core_time())))
 
 
 def _resolve_runners(backend: Backend, num_env_runners: int | None, num_envs: int, *, needs_process: bool) -> int:
@@ -118,11 +162,11 @@ def _resolve_runners(backend: Backend, num_env_runners: int | None, num_envs: in
         return 0
     if num_env_runners is None:
         useful = _useful_runners(num_envs)
-        return useful if backend == "shm" or needs_process or useful > 1 else 0
-    if num_env_runners < 0 or (backend == "shm" and num_env_runners == 0):
+        return useful if backend != "auto" or needs_process or useful > 1 else 0
+    if num_env_runners < 0 or (backend != "auto" and num_env_runners == 0):
         raise PlanError(
-            f"expected num_env_runners of at least 1 for backend shm, got {num_env_runners}; leave it out for one per "
-            f"usable core, or use backend serial"
+            f"expected num_env_runners of at least 1 for backend {backend}, got {num_env_runners}; leave it out for "
+            f"one per usable core, or use backend serial"
         )
     if num_env_runners > num_envs:
         raise PlanError(

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from time import monotonic
 
+from paceline.machine import Cgroup, Paths
+
 CHECK_EVERY_S = 0.25
 CROWDED_SHARE = 0.2
 """Share of its time that a runner waits for a core, above which the cores count as taken by others."""
@@ -96,6 +98,13 @@ def usable_cores() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
+
+
+def usable_core_time() -> float:
+    """Return how many cores' worth of time this process may use: its cores, or less where a container has a quota."""
+    quota = Cgroup(Paths()).cpu_quota()
+    cores = len(usable_cores())
+    return cores if quota is None else min(cores, quota)
 
 
 def spread_cores(num_env_runners: int, *, one_each: bool = False) -> list[list[int]]:

@@ -8,14 +8,17 @@ from __future__ import annotations
 import pickle
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 import cloudpickle
 from gymnasium.vector import AutoresetMode
 
 from paceline import errors
 from paceline.errors import EnvError, PacelineError, WorkError
+from paceline.vector.faults import Fault, FaultPolicy
 from paceline.vector.group import InfoLevel
+from paceline.vector.infos import InfoColumns, InfoRecord
+from paceline.vector.patience import Waiting
 
 _DETAILS = ("env_index", "seed", "step", "action", "original_traceback")
 
@@ -26,7 +29,7 @@ class Setup:
 
     Attributes:
         sys_path: the parent's module search path.
-        factory: pickled ``EnvFactory`` (bytes, because unpickling it needs ``sys_path``).
+        factories: pickled list of an ``EnvFactory`` per environment (bytes, because unpickling needs ``sys_path``).
         first: index of the runner's first environment.
         count: how many environments.
         slot: index of the runner.
@@ -34,10 +37,15 @@ class Setup:
         num_slots: R of the whole vector.
         autoreset_mode: Gymnasium's autoreset mode.
         infos: which infos to collect.
+        faults: what to do about environments that break.
+        waiting: how to wait for the next step.
+        by_pipe: steps travel as messages, not through shared memory.
+        lost_seeds: seeds of environments that take the place of a dead runner's; None at first.
+        lost_observations: over a pipe, the last observations of these, ``[E, ...]``.
     """
 
     sys_path: list[str]
-    factory: bytes
+    factories: bytes
     first: int
     count: int
     slot: int
@@ -45,6 +53,11 @@ class Setup:
     num_slots: int
     autoreset_mode: AutoresetMode
     infos: InfoLevel
+    faults: FaultPolicy
+    waiting: Waiting
+    by_pipe: bool = False
+    lost_seeds: list[int] | None = None
+    lost_observations: Any = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,49 @@ class ResetRequest:
     seeds: list[int | None]
     options: dict[str, Any] | None
     mask: list[bool] | None
+
+
+class StepMessage(NamedTuple):
+    """What a runner says beside the arrays after a step, or after a reset: infos, and faults that it mended."""
+
+    infos: list[InfoRecord] | InfoColumns
+    faults: list[Fault]
+
+
+class ResetAnswer(NamedTuple):
+    """What a runner says of a reset."""
+
+    infos: list[InfoRecord]
+    faults: list[Fault]
+
+
+class PipeStep(NamedTuple):
+    """Over a pipe: step these environments.
+
+    Attributes:
+        indices: within the runner; None: all.
+        actions: their actions, ``[B, ...]`` per leaf.
+    """
+
+    indices: list[int] | None
+    actions: Any
+
+
+class PipeRows(NamedTuple):
+    """Over a pipe: rows of environments after a step or a reset, in the order of ``VecArrays``, and counters.
+
+    Attributes:
+        indices: within the runner; None: all.
+        arrays: observations, final observations (None where they are the same), rewards, terminated, truncated, reset
+            rows, restarted; ``[B, ...]``.
+        counters: busy_ns, env_steps, finished_ns.
+        message: infos and faults.
+    """
+
+    indices: list[int] | None
+    arrays: tuple[Any, ...]
+    counters: tuple[int, int, int]
+    message: StepMessage
 
 
 @dataclass(frozen=True)

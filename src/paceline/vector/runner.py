@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from paceline.vector.group import EnvGroup
     from paceline.vector.protocol import Setup
+    from paceline.vector.serving import MemoryServer, PipeServer
 
 _PR_SET_PDEATHSIG = 1
 
@@ -45,12 +46,14 @@ def main(arguments: str) -> None:
     channel = Connection(given["control_fd"])
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone: nobody to tell
         try:
-            group = _build_group(channel, given["memory_fd"])
+            server, group = _build(channel, given)
         except PacelineError as error:
             send_message(channel, Failure.of(error))
             return
         try:
-            _serve(group, channel, given["wake_fd"], given["done_fd"])
+            gc.collect()
+            gc.freeze()  # what was built so far stays; the collector need not look at it again
+            server.serve()
         finally:
             group.close()
 
@@ -74,18 +77,23 @@ def _die_with_parent(parent_pid: int, lifeline_fd: int, parent_thread_is_main: b
         os._exit(0)
 
 
-def _build_group(channel: Connection, memory_fd: int) -> EnvGroup:
+def _build(channel: Connection, given: dict[str, Any]) -> tuple[MemoryServer | PipeServer, EnvGroup]:
+    """Build the environments, tell the parent what they are like, and map the memory once it has its size."""
     import mmap
     import pickle
 
-    from paceline.vector.arrays import Layout
+    import numpy as np
+
+    from paceline.vector.arrays import IDLE, Layout
+    from paceline.vector.env_list import build_envs
     from paceline.vector.group import EnvGroup
     from paceline.vector.protocol import Built, receive_message, send_message
-    from paceline.vector.serial import build_envs
+    from paceline.vector.serving import MemoryServer, PipeServer, write_rows
 
     setup: Setup = receive_message(channel)
     sys.path[:] = setup.sys_path
-    envs = build_envs(pickle.loads(setup.factory), setup.count, first=setup.first)
+    factories = pickle.loads(setup.factories)
+    envs = build_envs(factories, first=setup.first)
     env = envs[0]
     built = Built(env.observation_space, env.action_space, dict(env.metadata), env.render_mode, env.spec)
     try:
@@ -94,89 +102,20 @@ def _build_group(channel: Connection, memory_fd: int) -> EnvGroup:
         send_message(channel, Built(env.observation_space, env.action_space, {}, env.render_mode, None))
     receive_message(channel)  # MapMemory
     layout = Layout(env.observation_space, env.action_space, setup.num_envs, setup.num_slots, setup.autoreset_mode)
-    arrays = layout.arrays_over(mmap.mmap(memory_fd, layout.nbytes))
+    memory = np.zeros(layout.nbytes, np.uint8) if setup.by_pipe else mmap.mmap(given["memory_fd"], layout.nbytes)
+    arrays = layout.arrays_over(memory)
+    arrays.cursors[setup.slot] = IDLE
     group = EnvGroup(
-        envs, arrays, first=setup.first, slot=setup.slot, autoreset_mode=setup.autoreset_mode, infos=setup.infos
-    )
+        envs, arrays, first=setup.first, slot=setup.slot, autoreset_mode=setup.autoreset_mode, infos=setup.infos,
+        factories=factories, policy=setup.faults,
+    )  # fmt: skip
+    if setup.lost_seeds is not None:
+        group.lose(setup.lost_seeds)
     send_message(channel, None)
-    return group
-
-
-def _serve(group: EnvGroup, channel: Connection, wake_fd: int, done_fd: int) -> None:
-    """Wait for a signal, do what it says, answer; until told to close, or the parent is gone."""
-    from paceline.errors import PacelineError
-    from paceline.vector.infos import pack
-    from paceline.vector.protocol import Failure
-    from paceline.vector.wakeup import CLOSE, DONE, REQUEST, SIGNAL_SIZE, STEP, has
-
-    gc.collect()
-    gc.freeze()  # what was built so far stays; the collector need not look at it again
-    read, write, step, count = os.read, os.write, group.step, len(group.envs)
-    while True:
-        woken = read(wake_fd, SIGNAL_SIZE)
-        if woken == STEP:
-            try:
-                records = step()
-            except PacelineError as error:
-                _answer(channel, Failure.of(error), done_fd)
-                continue
-            if records:
-                _answer(channel, pack(records, count) or records, done_fd)
-            else:
-                write(done_fd, DONE)
-        elif not woken or has(woken, CLOSE):
-            return
-        elif has(woken, REQUEST):
-            _answer(channel, _fulfil(group, channel))
-
-
-def _fulfil(group: EnvGroup, channel: Connection) -> Any:
-    """Do what the request in the control channel says and return the answer."""
-    import traceback
-
-    from paceline.errors import EnvRaisedError, PacelineError
-    from paceline.vector.protocol import CallRequest, Failure, ResetRequest, SetAttrRequest, receive_message
-    from paceline.vector.serial import call_envs
-
-    request = receive_message(channel)
-    try:
-        if isinstance(request, ResetRequest):
-            return group.reset(request.seeds, request.options, request.mask)
-        if isinstance(request, CallRequest):
-            return call_envs(group.envs, request.name, request.args, request.kwargs)
-        if isinstance(request, SetAttrRequest):
-            for env, value in zip(group.envs, request.values, strict=True):
-                env.set_wrapper_attr(request.name, value)
-            return None
-        raise TypeError(f"unknown request {type(request).__name__}")
-    except PacelineError as error:
-        return Failure.of(error)
-    except Exception as error:
-        message = f"a call of the environments raised {type(error).__name__}: {error}"
-        return Failure.of(EnvRaisedError(message, original_traceback=traceback.format_exc()))
-
-
-def _answer(channel: Connection, message: Any, done_fd: int | None = None) -> None:
-    """Send ``message``; in a step, also signal that there is one.
-
-    A small message goes first, so that the parent wakes once and finds it. A large one goes after the signal: it may
-    not fit the socket's buffer, and the parent reads the socket only when told to.
-    """
-    from paceline.errors import EnvContractError
-    from paceline.vector.protocol import SMALL_BYTES, Failure, pack_message
-    from paceline.vector.wakeup import DONE_WITH_MESSAGE
-
-    try:
-        payload = pack_message(message)
-    except Exception as error:
-        refusal = EnvContractError(
-            f"expected infos and results that can be pickled, got {type(error).__name__}: {error}; return plain data, "
-            f"or make the vector environment with infos='none'"
-        )
-        payload = pack_message(Failure.of(refusal))
-    small = len(payload) <= SMALL_BYTES
-    if done_fd is not None and not small:
-        os.write(done_fd, DONE_WITH_MESSAGE)
-    channel.send_bytes(payload)
-    if done_fd is not None and small:
-        os.write(done_fd, DONE_WITH_MESSAGE)
+    if setup.by_pipe:
+        rows = slice(setup.first, setup.first + setup.count)
+        if setup.lost_observations is not None:
+            write_rows(arrays.observations, setup.lost_observations, rows)
+        return PipeServer(group, arrays, rows, setup.slot, channel), group
+    server = MemoryServer(group, arrays, setup.slot, channel, given["wake_fd"], given["done_fd"], setup.waiting)
+    return server, group

@@ -18,6 +18,8 @@ from paceline.errors import UnsupportedSpaceError
 ArrayTree = Any
 """An array, or a dict or tuple of array trees."""
 RowWriter = Callable[[Any], None]
+FloatLeaf = tuple[str, NDArray[Any]]
+"""Where in the space (``['camera'][0]``, empty for the space itself), and the batch of it."""
 
 _SUPPORTED = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these"
 
@@ -81,6 +83,14 @@ def zeros(space: Space[Any], lead: tuple[int, ...]) -> ArrayTree:
         for leaf in leaves(space)
     )
     return assemble(space, arrays)
+
+
+def float_leaves(space: Space[Any], tree: ArrayTree) -> list[FloatLeaf]:
+    """Return the leaves that can hold NaN, with their paths."""
+    arrays: list[NDArray[Any]] = []
+    map_tree(arrays.append, tree)
+    pairs = zip(_walk(space, ""), arrays, strict=True)
+    return [(path, array) for (path, _), array in pairs if np.issubdtype(array.dtype, np.inexact)]
 
 
 def map_tree(function: Callable[[NDArray[Any]], Any], tree: ArrayTree) -> Any:

@@ -1,7 +1,9 @@
 """Signals between processes: one write wakes the other side, one read takes the signal.
 
 On Linux a signal is an eventfd, elsewhere a pipe. Both are used alike: eight bytes, a number whose bits say what is
-meant. Signals that an eventfd has not delivered yet add up, so every meaning is a bit of its own.
+meant. Signals that an eventfd has not delivered yet add up, so every meaning has bits of its own, and counts add up.
+The system call that delivers a signal also orders memory: what was written to shared memory before the signal was sent
+is seen by whoever has received it.
 """
 
 from __future__ import annotations
@@ -24,16 +26,34 @@ REQUEST = _encode(2)
 """To a runner: a request lies in the control channel."""
 CLOSE = _encode(4)
 """To a runner: close the environments and exit."""
-
-DONE = _encode(1)
-"""From a runner: stepped."""
-DONE_WITH_MESSAGE = _encode(2)
-"""From a runner: stepped, or failed to; infos or the error lie in the control channel."""
+STEP_BIT, REQUEST_BIT, CLOSE_BIT = 1, 2, 4
+_COUNT_SHIFT = 8
+_MESSAGE_SHIFT = 32
 
 
-def has(signal: bytes, wanted: bytes) -> bool:
-    """Return whether ``signal``, perhaps the sum of several, contains ``wanted``."""
-    return bool(int.from_bytes(signal, sys.byteorder) & int.from_bytes(wanted, sys.byteorder))
+def step_some(count: int) -> bytes:
+    """Return the signal that tells a runner to step the next ``count`` environments of its ring of requests."""
+    return _encode(count << _COUNT_SHIFT)
+
+
+def num_requested(value: int) -> int:
+    """Return how many environments of the ring of requests a signal to a runner adds."""
+    return value >> _COUNT_SHIFT
+
+
+def done(count: int, *, messages: int = 0) -> bytes:
+    """Return a runner's signal that ``count`` more environments have stepped, and that messages lie in the channel."""
+    return _encode(count + (messages << _MESSAGE_SHIFT))
+
+
+def num_done(value: int) -> tuple[int, int]:
+    """Return how many environments have stepped and how many messages there are, of a runner's signal."""
+    return value & ((1 << _MESSAGE_SHIFT) - 1), value >> _MESSAGE_SHIFT
+
+
+def decode(signal: bytes) -> int:
+    """Return the value of a signal, perhaps the sum of several; 0 for an empty one (the other side is gone)."""
+    return int.from_bytes(signal, sys.byteorder)
 
 
 class SignalEnds(NamedTuple):

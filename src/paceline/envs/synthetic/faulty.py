@@ -15,7 +15,7 @@ from paceline.errors import SpecError
 
 FAULTS = (
     "raise", "raise-in-reset", "raise-in-init", "hang", "hang-in-reset", "exit", "kill", "wrong-shape", "wrong-dtype",
-    "wrong-type", "none-observation", "wrong-reward", "four-values", "wrong-info", "nan", "nan-reward",
+    "wrong-type", "none-observation", "wrong-reward", "four-values", "wrong-info", "nan", "nan-reward", "inf-reward",
 )  # fmt: skip
 
 
@@ -72,7 +72,9 @@ class FaultyEnv(gymnasium.Env[Any, Any]):
         if self._chosen() and self._steps == self._at:
             self._fail_outright()
             observation = self._spoil(observation)
-            reward = {"wrong-reward": "much", "nan-reward": float("nan")}.get(self._fault, reward)
+            reward = {"wrong-reward": "much", "nan-reward": float("nan"), "inf-reward": float("inf")}.get(
+                self._fault, reward
+            )
             if self._fault == "four-values":
                 return observation, reward, False, {}
             if self._fault == "wrong-info":

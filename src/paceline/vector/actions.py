@@ -1,0 +1,74 @@
+"""Storing a batch of actions where environments read them, with shapes and kinds checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paceline.errors import RequestError
+
+
+def store_actions(target: Any, actions: Any, path: str = "actions") -> None:
+    """Copy actions of all environments into the tree ``target``.
+
+    Args:
+        target: arrays ``[N, ...]``, nested as the action space is.
+        actions: the same; dtypes may differ in size but not in kind.
+        path: what to call them in a message.
+
+    Raises:
+        RequestError: another shape, kind or nesting.
+    """
+    if isinstance(target, np.ndarray):
+        _copy(target, np.asarray(actions), path)
+        return
+    for key in _keys(target):
+        store_actions(target[key], _part(actions, key, path), f"{path}[{key!r}]")
+
+
+def store_rows(target: Any, actions: Any, rows: NDArray[np.int64], path: str = "actions") -> None:
+    """Copy actions of some environments into their rows of the tree ``target``.
+
+    Args:
+        target: arrays ``[N, ...]``, nested as the action space is.
+        actions: arrays ``[B, ...]``, in the order of ``rows``.
+        rows: int64 ``[B]``.
+        path: what to call them in a message.
+
+    Raises:
+        RequestError: another shape, kind or nesting.
+    """
+    if isinstance(target, np.ndarray):
+        checked = np.empty((len(rows), *target.shape[1:]), target.dtype)
+        _copy(checked, np.asarray(actions), path)
+        target[rows] = checked
+        return
+    for key in _keys(target):
+        store_rows(target[key], _part(actions, key, path), rows, f"{path}[{key!r}]")
+
+
+def _copy(target: NDArray[Any], source: NDArray[Any], path: str) -> None:
+    if source.shape != target.shape:
+        raise RequestError(f"expected {path} of shape {target.shape}, got {source.shape}; give one per environment")
+    try:
+        np.copyto(target, source, casting="same_kind")
+    except TypeError:
+        raise RequestError(
+            f"expected {path} of dtype {target.dtype}, got {source.dtype}; convert them with astype"
+        ) from None
+
+
+def _keys(target: Any) -> Iterable[Any]:
+    return target if isinstance(target, dict) else range(len(target))
+
+
+def _part(actions: Any, key: Any, path: str) -> Any:
+    try:
+        return actions[key]
+    except (KeyError, IndexError, TypeError):
+        raise RequestError(
+            f"expected {path} to have a part {key!r}, got {type(actions).__name__}; nest it as the action space"
+        ) from None

@@ -1,0 +1,96 @@
+"""A list of environments: building it, calling into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import gymnasium
+
+from paceline.envs import EnvFactory
+from paceline.errors import EnvContractError, RequestError
+from paceline.vector.spaces import check_supported
+
+
+def build_envs(factories: Sequence[EnvFactory], *, first: int) -> list[gymnasium.Env[Any, Any]]:
+    """Build environments with equal, supported spaces; closes those already built if one fails.
+
+    Args:
+        factories: each builds one environment.
+        first: index of the first one in the vector (for messages).
+
+    Raises:
+        UnsupportedSpaceError: a space has no fixed-size array form.
+        EnvContractError: the spaces differ from one environment to the next.
+        PacelineError: what a factory raises.
+    """
+    envs: list[gymnasium.Env[Any, Any]] = []
+    try:
+        for index, factory in enumerate(factories, first):
+            env = factory()
+            envs.append(env)
+            if len(envs) == 1:
+                check_supported(env.observation_space, "observation")
+                check_supported(env.action_space, "action")
+            elif (env.observation_space, env.action_space) != (envs[0].observation_space, envs[0].action_space):
+                raise EnvContractError(
+                    f"expected every environment to have the spaces of the first, {envs[0].observation_space} and "
+                    f"{envs[0].action_space}, got {env.observation_space} and {env.action_space}; build equal ones",
+                    env_index=index,
+                )
+            elif any(env is other for other in envs[:-1]):
+                raise EnvContractError(
+                    "expected the callable to build a new environment each time, got the same one twice; create it "
+                    "inside the callable",
+                    env_index=index,
+                )
+    except BaseException:  # Ctrl-C, too
+        for env in envs:
+            with suppress(Exception):  # the first error is the one to be told
+                env.close()
+        raise
+    return envs
+
+
+def call_envs(
+    envs: Sequence[gymnasium.Env[Any, Any]], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, ...]:
+    """Call ``name`` of every environment (or of its wrappers), or read it where it is not callable.
+
+    Raises:
+        RequestError: ``reset``, ``step`` or ``close`` is called this way, or there is no such attribute.
+    """
+    if name in ("reset", "step", "close"):
+        raise RequestError(f"expected another method than {name}; use the vector environment's own {name}()")
+    results = []
+    for env in envs:
+        try:
+            attribute = env.get_wrapper_attr(name)
+        except AttributeError:
+            raise RequestError(
+                f"expected an attribute of the environments, got {name!r}, which they lack; check its name"
+            ) from None
+        results.append(attribute(*args, **kwargs) if callable(attribute) else attribute)
+    return tuple(results)
+
+
+def set_values(envs: Sequence[gymnasium.Env[Any, Any]], name: str, values: Sequence[Any]) -> None:
+    """Set an attribute of each environment, or of the wrapper that has it."""
+    for env, value in zip(envs, values, strict=True):
+        env.set_wrapper_attr(name, value)
+
+
+def spread_values(values: Any, num_envs: int) -> list[Any]:
+    """Return one value per environment from a list or tuple of N, or from one value for all.
+
+    Raises:
+        RequestError: a list or tuple of another length.
+    """
+    if not isinstance(values, list | tuple):
+        return [values] * num_envs
+    if len(values) != num_envs:
+        raise RequestError(
+            f"expected one value, or a list of {num_envs} (one per environment), got {len(values)}; give one of the two"
+        )
+    return list(values)

@@ -1,0 +1,165 @@
+"""Environments in runner processes that are sent their actions, and send their results, pickled over a pipe.
+
+The classic execution (one message per runner and step, each way), kept as the baseline that the others are measured
+against, and for what shared memory cannot be had for.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Sequence
+from time import monotonic, perf_counter_ns
+from typing import Any
+
+import numpy as np
+
+from paceline.envs import EnvFactory
+from paceline.errors import EnvTimeoutError, PacelineError, RunnerDiedError
+from paceline.vector.arrays import Layout, VecArrays
+from paceline.vector.batched import Infos, Mask, VecOptions
+from paceline.vector.flight import EnvIds
+from paceline.vector.infos import InfoColumns, InfoRecord
+from paceline.vector.launch import RunnerProcess
+from paceline.vector.memory import create_block
+from paceline.vector.processes import ProcessOptions, ProcessVecEnv
+from paceline.vector.protocol import PipeRows, PipeStep, ResetAnswer
+from paceline.vector.serving import write_pipe_rows
+from paceline.vector.spaces import map_tree
+
+
+class PipeVecEnv(ProcessVecEnv):
+    """N environments in R runner processes over pipes; see :class:`ProcessVecEnv` for the arguments."""
+
+    backend = "pipe"
+    _by_pipe = True
+
+    def __init__(
+        self,
+        factories: Sequence[EnvFactory],
+        num_env_runners: int,
+        options: VecOptions,
+        processes: ProcessOptions,
+    ) -> None:
+        super().__init__(factories, num_env_runners, options, processes)
+        self._starts = np.array([runner.envs.start for runner in self._runners])
+        self._under_way: dict[int, EnvIds | None] = {}
+        self._deadline_s = [0.0] * num_env_runners
+
+    def _create_memory(self) -> int:
+        return create_block()  # stays empty: runners expect the descriptor
+
+    def _map_memory(self, layout: Layout) -> VecArrays:
+        return layout.arrays_over(np.zeros(layout.nbytes, np.uint8))
+
+    def _post(self, runner: RunnerProcess, request: Any) -> None:
+        runner.post(request)
+
+    def _start(self, env_ids: EnvIds | None) -> None:
+        bounds = [] if env_ids is None else [*np.searchsorted(env_ids, self._starts).tolist(), len(env_ids)]
+        for slot in range(self.num_env_runners):
+            if env_ids is None:
+                self._send_step(slot, None)
+            elif bounds[slot] < bounds[slot + 1]:
+                self._send_step(slot, env_ids[bounds[slot] : bounds[slot + 1]])
+
+    def _send_step(self, slot: int, ids: EnvIds | None) -> None:
+        """Send one message; a runner that is at work already reads it when it is done with the one before."""
+        runner = self._runners[slot]
+        envs = runner.envs
+        rows: Any = slice(envs.start, envs.stop) if ids is None else ids
+        actions = map_tree(lambda array: array[rows], self._arrays.actions)
+        before = self._under_way.get(slot, np.empty(0, np.int64))
+        self._under_way[slot] = None if ids is None or before is None else np.concatenate((before, ids))
+        self._arrays.sent_ns[slot] = perf_counter_ns()
+        self._deadline_s[slot] = monotonic() + (self._timeout_s or 0.0)
+        runner.post(PipeStep(None if ids is None else (ids - envs.start).tolist(), actions))
+
+    def _finish_all(self) -> Infos:
+        found: list[InfoColumns | list[InfoRecord]] = []
+        failure: PacelineError | None = None
+        for slot in range(self.num_env_runners):
+            try:
+                found.append(self._receive_step(slot).message.infos)
+            except (RunnerDiedError, EnvTimeoutError) as error:
+                self._mend(slot, self._located(slot, error))
+                found.append(self._receive_step(slot).message.infos)
+            except PacelineError as error:
+                self._under_way.pop(slot, None)
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        self._look_after()
+        columns = [item for item in found if isinstance(item, InfoColumns)]
+        if len(columns) == len(found):
+            return columns
+        return [record for item in found for record in (item.records() if isinstance(item, InfoColumns) else item)]
+
+    def _finish_some(self) -> tuple[EnvIds, Infos]:
+        ids: list[EnvIds] = []
+        found: list[InfoRecord] = []
+        for slot in self._ready_slots():
+            try:
+                answer = self._receive_step(slot)
+            except (RunnerDiedError, EnvTimeoutError) as error:
+                self._mend(slot, self._located(slot, error))
+                continue
+            envs = self._runners[slot].envs
+            ids.append(
+                np.arange(envs.start, envs.stop)
+                if answer.indices is None
+                else np.asarray(answer.indices, np.int64) + envs.start
+            )
+            infos = answer.message.infos
+            found += infos.records() if isinstance(infos, InfoColumns) else infos
+        self._look_after()
+        return (np.concatenate(ids) if ids else self._flight.all_ids[:0]), found
+
+    def _ready_slots(self) -> list[int]:
+        """Wait until a runner that is at work has something to say; return all such runners."""
+        poller = select.poll()
+        slot_of = {}
+        for slot in self._under_way:
+            fd = self._runners[slot].channel.fileno()
+            slot_of[fd] = slot
+            poller.register(fd, select.POLLIN)
+        timeout_ms = None
+        if self._timeout_s is not None:
+            first = min(self._under_way, key=lambda slot: self._deadline_s[slot])
+            timeout_ms = max(0.0, self._deadline_s[first] - monotonic()) * 1000
+        ready = [slot_of[fd] for fd, _ in poller.poll(timeout_ms)]
+        return ready or [first]
+
+    def _receive_step(self, slot: int) -> PipeRows:
+        deadline = None if self._timeout_s is None else self._deadline_s[slot]
+        answer: PipeRows = self._runners[slot].receive(deadline)
+        runner = self._runners[slot]
+        write_pipe_rows(answer, self._arrays, runner.envs, slot)
+        under_way = self._under_way[slot]
+        if under_way is None or answer.indices is None or len(answer.indices) == len(under_way):
+            del self._under_way[slot]
+        else:
+            self._under_way[slot] = under_way[len(answer.indices) :]
+        self._took_faults(answer.message.faults)
+        return answer
+
+    def _answer(self, slot: int, deadline: float | None) -> Any:
+        answer = self._runners[slot].receive(deadline)
+        if isinstance(answer, PipeRows):
+            write_pipe_rows(answer, self._arrays, self._runners[slot].envs, slot)
+            infos = answer.message.infos
+            records = infos.records() if isinstance(infos, InfoColumns) else infos
+            return ResetAnswer(records, answer.message.faults)
+        return answer
+
+    def _reset_envs(
+        self, seeds: list[int | None], options: dict[str, Any] | None, mask: Mask | None
+    ) -> list[InfoRecord]:
+        self._drain()  # a pipe holds one conversation
+        return super()._reset_envs(seeds, options, mask)
+
+    def _start_again(self, slot: int) -> None:
+        ids = self._under_way.pop(slot, np.empty(0, np.int64))
+        if ids is None:
+            self._send_step(slot, None)
+        elif len(ids):
+            self._send_step(slot, ids)

@@ -1,0 +1,123 @@
+"""The parent's waiting for runners: one file descriptor tells of all that are ready, and of any that died."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Sequence
+from time import monotonic, perf_counter_ns
+
+from paceline.errors import EnvTimeoutError
+from paceline.vector.launch import RunnerProcess
+from paceline.vector.patience import Patience, Waiting
+from paceline.vector.wakeup import SIGNAL_SIZE, decode
+
+
+class RunnerEnded(Exception):
+    """A runner died while it was waited for.
+
+    Args:
+        slot: which one.
+    """
+
+    def __init__(self, slot: int) -> None:
+        super().__init__(slot)
+        self.slot = slot
+
+
+class Readiness:
+    """Waits for signals of runners while watching all of them for death.
+
+    On Linux all that can die hang on one epoll descriptor, and all that can be ready on another that also holds the
+    first: a wait costs the same for two runners and for sixty.
+
+    Args:
+        runners: all runners.
+        waiting: how to wait.
+    """
+
+    def __init__(self, runners: Sequence[RunnerProcess], waiting: Waiting) -> None:
+        self._runners = runners
+        self._patience = Patience("spin" if waiting == "spin" else "park")  # a runner may need this very core
+        self._slot_of = {runner.done_fd: runner.slot for runner in runners}
+        self._done_fds = [runner.done_fd for runner in runners]
+        self._epolls: list[select.epoll] = []
+        deaths: list[tuple[int, int]] = []
+        for runner in runners:
+            by_hangup = runner.death_fd == runner.channel.fileno()  # it is readable while a message waits, too
+            deaths.append((runner.death_fd, 0 if by_hangup else select.POLLIN))
+        if hasattr(select, "epoll"):
+            watch = select.epoll()
+            for fd, events in deaths:
+                watch.register(fd, events)
+            self._epolls.append(watch)
+            deaths = [(watch.fileno(), select.POLLIN)]
+        self._pollers = []
+        for fd in self._done_fds:
+            poller = select.poll()
+            poller.register(fd, select.POLLIN)
+            for death_fd, events in deaths:
+                poller.register(death_fd, events)
+            self._pollers.append(poller)
+        self._any: select.epoll | select.poll = select.poll()
+        if hasattr(select, "epoll"):
+            self._any = select.epoll()
+            self._epolls.append(self._any)
+        for fd, events in [*((fd, select.POLLIN) for fd in self._done_fds), *deaths]:
+            self._any.register(fd, events)
+
+    def wait(self, slot: int, deadline: float | None) -> int:
+        """Wait for a signal of runner ``slot`` and return its value.
+
+        Args:
+            slot: which runner.
+            deadline: monotonic seconds; None: wait for ever.
+
+        Raises:
+            EnvTimeoutError: it did not come in time.
+            RunnerEnded: a runner died.
+        """
+        fd, poll, patience = self._done_fds[slot], self._pollers[slot].poll, self._patience
+        events: list[tuple[int, int]] = []
+        begin_ns = perf_counter_ns()
+        if patience.budget_ns:
+            until_ns = begin_ns + patience.budget_ns
+            while not events and perf_counter_ns() < until_ns:
+                events = poll(0)
+        if not events:
+            events = poll(None if deadline is None else max(0.0, (deadline - monotonic()) * 1000))
+        patience.waited(perf_counter_ns() - begin_ns)
+        for ready, _ in events:
+            if ready == fd:
+                return decode(os.read(fd, SIGNAL_SIZE))
+        if events:
+            raise RunnerEnded(self._ended_slot())
+        raise EnvTimeoutError(f"runner {slot} did not finish its step in time")
+
+    def wait_any(self, timeout_s: float | None) -> list[tuple[int, int]]:
+        """Wait until any runner signals; return slots and values, none if ``timeout_s`` passed.
+
+        Raises:
+            RunnerEnded: a runner died, and none that lives has signalled.
+        """
+        per_second = 1 if self._epolls else 1000  # epoll counts seconds, poll milliseconds
+        events = self._any.poll(None if timeout_s is None else max(0.0, timeout_s) * per_second)
+        found = [(self._slot_of[fd], decode(os.read(fd, SIGNAL_SIZE))) for fd, _ in events if fd in self._slot_of]
+        if not found and events:
+            raise RunnerEnded(self._ended_slot())
+        return found
+
+    def fileno(self) -> int | None:
+        """Return a descriptor that is readable while any runner is ready or dead; None where there is no epoll."""
+        return self._epolls[-1].fileno() if self._epolls else None
+
+    def close(self) -> None:
+        """Release the descriptors."""
+        for epoll in self._epolls:
+            epoll.close()
+
+    def _ended_slot(self) -> int:
+        for runner in self._runners:
+            if runner.is_dead():
+                return runner.slot
+        raise AssertionError("poll returned a file descriptor that was not registered")

@@ -1,0 +1,279 @@
+"""A runner's loops: wait, step or answer, signal. One for shared memory, one for pipes."""
+
+from __future__ import annotations
+
+import os
+import select
+import traceback
+from multiprocessing.connection import Connection
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+
+from paceline.errors import EnvContractError, EnvRaisedError, PacelineError
+from paceline.vector.arrays import VecArrays
+from paceline.vector.env_list import call_envs, set_values
+from paceline.vector.group import EnvGroup
+from paceline.vector.infos import InfoRecord, pack
+from paceline.vector.patience import Patience, Waiting
+from paceline.vector.protocol import (
+    SMALL_BYTES,
+    CallRequest,
+    Failure,
+    PipeRows,
+    PipeStep,
+    ResetAnswer,
+    ResetRequest,
+    SetAttrRequest,
+    StepMessage,
+    pack_message,
+    receive_message,
+)
+from paceline.vector.spaces import map_tree
+from paceline.vector.wakeup import (
+    CLOSE_BIT,
+    REQUEST_BIT,
+    SIGNAL_SIZE,
+    STEP_BIT,
+    decode,
+    done,
+    num_requested,
+)
+
+_SIGNAL_EVERY_NS = 200_000
+"""Environments that are ready are signalled at least this often; more often would wake the parent for every one."""
+
+
+class MemoryServer:
+    """Steps a group whenever it is woken; data lie in shared memory, messages are for what has no fixed size.
+
+    Args:
+        group: the environments.
+        arrays: the shared memory.
+        slot: index of the runner.
+        channel: messages.
+        wake_fd: read to be woken.
+        done_fd: written to signal.
+        waiting: how to wait.
+    """
+
+    def __init__(
+        self,
+        group: EnvGroup,
+        arrays: VecArrays,
+        slot: int,
+        channel: Connection,
+        wake_fd: int,
+        done_fd: int,
+        waiting: Waiting,
+    ) -> None:
+        self._group = group
+        self._channel = channel
+        self._wake_fd, self._done_fd = wake_fd, done_fd
+        self._patience = Patience(waiting)
+        self._poll = select.poll()
+        self._poll.register(wake_fd, select.POLLIN)
+        self._slot = slot
+        self._count = len(group.envs)
+        self._all_done = done(self._count)
+        self._requests, self._completions = arrays.requests[slot], arrays.completions[slot]
+        self._taken = self._given = 0
+        self._sent_ns = arrays.sent_ns.data
+        self._wakeups, self._latency_ns = arrays.wakeups.data, arrays.wake_latency_ns.data
+        self._env_ns = _SIGNAL_EVERY_NS  # mean of an environment step: the first are signalled one by one
+
+    def serve(self) -> None:
+        """Wait for a signal, do what it says, signal back; until told to close, or the parent is gone."""
+        while True:
+            value = self._wait()
+            if value == STEP_BIT:
+                self._step_all()
+            elif not value or value & CLOSE_BIT:
+                return
+            else:
+                if count := num_requested(value):
+                    self._step_some(count)
+                if value & REQUEST_BIT:
+                    self._channel.send_bytes(_pack_answer(_fulfil(self._group, receive_message(self._channel))))
+
+    def _wait(self) -> int:
+        """Return the next signal's value."""
+        patience, begin_ns = self._patience, perf_counter_ns()
+        if patience.budget_ns:
+            until_ns, poll, yields = begin_ns + patience.budget_ns, self._poll.poll, patience.yields
+            while not poll(0) and perf_counter_ns() < until_ns:
+                if yields:
+                    os.sched_yield()
+        value = decode(os.read(self._wake_fd, SIGNAL_SIZE))
+        patience.waited(perf_counter_ns() - begin_ns)
+        return value
+
+    def _note_wakeup(self) -> None:
+        slot = self._slot
+        self._wakeups[slot] += 1
+        self._latency_ns[slot] += perf_counter_ns() - self._sent_ns[slot]
+
+    def _step_all(self) -> None:
+        """Step the whole group and signal once."""
+        self._note_wakeup()
+        try:
+            records = self._group.step()
+        except PacelineError as error:
+            self._signal_message(Failure.of(error), 0)
+            return
+        faults = self._group.take_faults()
+        if records or faults:
+            self._signal_message(StepMessage(pack(records, self._count) or records, faults), self._count)
+        else:
+            os.write(self._done_fd, self._all_done)
+
+    def _step_some(self, count: int) -> None:
+        """Step the next ``count`` environments of the ring, in its order, and signal what is ready now and then."""
+        self._note_wakeup()
+        first = self._group.first
+        ring = self._requests.take(range(self._taken, self._taken + count), mode="wrap")
+        self._taken += count
+        indices: list[int] = (ring - first).tolist()
+        while indices:
+            size = max(1, min(len(indices), _SIGNAL_EVERY_NS // self._env_ns))
+            chunk, indices = indices[:size], indices[size:]
+            begin_ns = perf_counter_ns()
+            try:
+                records = self._group.step(chunk)
+            except PacelineError as error:
+                self._signal_message(Failure.of(error), 0)
+                return
+            self._env_ns = max(1, (perf_counter_ns() - begin_ns) // size)
+            places = range(self._given, self._given + size)
+            self._completions.put(places, np.asarray(chunk, np.int32) + first, mode="wrap")
+            self._given += size
+            faults = self._group.take_faults()
+            if records or faults:
+                self._signal_message(StepMessage(records, faults), size)
+            else:
+                os.write(self._done_fd, done(size))
+
+    def _signal_message(self, message: Any, count: int) -> None:
+        """Send ``message`` and signal it together with ``count`` environments.
+
+        A small message goes first, so that the parent wakes once and finds it. A large one goes after the signal: it
+        may not fit the socket's buffer, and the parent reads the socket only when told to.
+        """
+        payload = _pack_answer(message)
+        small = len(payload) <= SMALL_BYTES
+        if small:
+            self._channel.send_bytes(payload)
+        os.write(self._done_fd, done(count, messages=1))
+        if not small:
+            self._channel.send_bytes(payload)
+
+
+class PipeServer:
+    """Steps a group for every message and answers with its rows: the classic way, which pickles every step.
+
+    Args:
+        group: the environments.
+        arrays: private memory of this process, laid out like the parent's.
+        rows: of the group in ``arrays``.
+        slot: index of the runner.
+        channel: messages.
+    """
+
+    def __init__(self, group: EnvGroup, arrays: VecArrays, rows: slice, slot: int, channel: Connection) -> None:
+        self._group = group
+        self._arrays = arrays
+        self._rows = rows
+        self._slot = slot
+        self._channel = channel
+        finals = None if arrays.final_observations is arrays.observations else arrays.final_observations
+        self._outputs = (
+            arrays.observations, finals, arrays.rewards, arrays.terminated, arrays.truncated, arrays.reset_rows,
+            arrays.restarted,
+        )  # fmt: skip
+
+    def serve(self) -> None:
+        """Receive, do, answer; until the parent is gone or sends None."""
+        while (request := receive_message(self._channel)) is not None:
+            answer: Any
+            if isinstance(request, PipeStep):
+                answer = self._step(request)
+            else:
+                answer = _fulfil(self._group, request)
+                if isinstance(answer, ResetAnswer):
+                    answer = self._answer(None, StepMessage(answer.infos, answer.faults))
+            self._channel.send_bytes(_pack_answer(answer))
+
+    def _step(self, request: PipeStep) -> Any:
+        rows = self._rows if request.indices is None else np.asarray(request.indices) + self._rows.start
+        write_rows(self._arrays.actions, request.actions, rows)
+        try:
+            records = self._group.step(request.indices)
+        except PacelineError as error:
+            return Failure.of(error)
+        message = StepMessage(pack(records, len(self._group.envs)) or records, self._group.take_faults())
+        return self._answer(request.indices, message)
+
+    def _answer(self, indices: list[int] | None, message: StepMessage) -> PipeRows:
+        rows: Any = self._rows if indices is None else np.asarray(indices) + self._rows.start
+        parts = tuple(None if part is None else map_tree(lambda array: array[rows], part) for part in self._outputs)
+        arrays, slot = self._arrays, self._slot
+        counters = (int(arrays.busy_ns[slot]), int(arrays.env_steps[slot]), int(arrays.finished_ns[slot]))
+        return PipeRows(indices, parts, counters, message)
+
+
+def write_pipe_rows(answer: PipeRows, arrays: VecArrays, envs: range, slot: int) -> None:
+    """Copy the rows of a runner's answer into the parent's arrays."""
+    rows: Any = slice(envs.start, envs.stop)
+    if answer.indices is not None:
+        rows = np.asarray(answer.indices) + envs.start
+    outputs = (
+        arrays.observations, arrays.final_observations, arrays.rewards, arrays.terminated, arrays.truncated,
+        arrays.reset_rows, arrays.restarted,
+    )  # fmt: skip
+    for target, part in zip(outputs, answer.arrays, strict=True):
+        if part is not None:
+            write_rows(target, part, rows)
+    arrays.busy_ns[slot], arrays.env_steps[slot], arrays.finished_ns[slot] = answer.counters
+
+
+def write_rows(target: Any, source: Any, rows: Any) -> None:
+    """Copy a batch of ``rows`` into the tree ``target``."""
+    if isinstance(target, dict):
+        for key, part in target.items():
+            write_rows(part, source[key], rows)
+    elif isinstance(target, tuple):
+        for part, item in zip(target, source, strict=True):
+            write_rows(part, item, rows)
+    else:
+        target[rows] = source
+
+
+def _fulfil(group: EnvGroup, request: Any) -> Any:
+    """Do what a request says and return the answer."""
+    try:
+        if isinstance(request, ResetRequest):
+            records: list[InfoRecord] = group.reset(request.seeds, request.options, request.mask)
+            return ResetAnswer(records, group.take_faults())
+        if isinstance(request, CallRequest):
+            return call_envs(group.envs, request.name, request.args, request.kwargs)
+        if isinstance(request, SetAttrRequest):
+            set_values(group.envs, request.name, request.values)
+            return None
+        raise TypeError(f"unknown request {type(request).__name__}")
+    except PacelineError as error:
+        return Failure.of(error)
+    except Exception as error:
+        message = f"a call of the environments raised {type(error).__name__}: {error}"
+        return Failure.of(EnvRaisedError(message, original_traceback=traceback.format_exc()))
+
+
+def _pack_answer(message: Any) -> bytes:
+    try:
+        return pack_message(message)
+    except Exception as error:
+        refusal = EnvContractError(
+            f"expected infos and results that can be pickled, got {type(error).__name__}: {error}; return plain data, "
+            f"or make the vector environment with infos='none'"
+        )
+        return pack_message(Failure.of(refusal))

@@ -149,8 +149,8 @@ def _become(label: str, entry: str, arguments: dict[str, Any]) -> None:
     """Make a fork what a new interpreter would be, and run ``entry``.
 
     Python's own generator of random numbers is seeded anew in every fork; NumPy's is not, and all runners would draw
-    the same numbers. When ``entry`` returns, the server's loop has been left and the interpreter ends as it always does:
-    exit handlers run, and an exception becomes status 1.
+    the same numbers. When ``entry`` returns, the server's loop has been left, and the interpreter ends as it always
+    does: exit handlers run, and an exception becomes status 1.
     """
     encoded = json.dumps(arguments)
     sys.argv[1:] = [label, sys.argv[2], entry, encoded]

@@ -1,0 +1,244 @@
+"""Which execution fits an environment: its cost is measured for a moment, and a small model of time says what pays.
+
+The model, in microseconds per step of all N environments, for R runners of m = ceil(N / R) environments each::
+
+    in turn       SERIAL_STEP + N (t + ROW)
+    R processes   WAKE + R WAKE_EACH + m (t + ROW + SHARED_ROW) (CROWDING if R > 1) + straggler
+    R threads     the larger of  WAKE + m (t + ROW) + straggler  and  N (c + THREAD_WAKE)
+    straggler     s sqrt(m) z(R),   z(R) = inverse normal of (R - 3/8) / (R + 1/4)
+
+with t an environment step, s its standard deviation, c the part of it that computes. The straggler is how much later
+than the mean the last of R sums of m steps ends: the expected maximum of R normal variables (Blom, 1958). The constants
+are of one machine, but what depends on them is a comparison of figures that lie far apart, or alike.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal
+
+from paceline.vector.env_cost import EnvCost, measure_env_cost
+
+__all__ = [
+    "Choice",
+    "ChosenBackend",
+    "EnvCost",
+    "choose_backend",
+    "measure_env_cost",
+    "serial_us",
+    "shm_us",
+    "waiting_us",
+]
+
+ChosenBackend = Literal["serial", "shm", "thread", "native"]
+
+# Measured on 2 cores (autoreset same_step, no infos), contenders in turn, the least of 7 rounds: CartPole with 1, 4, 16
+# and 64 environments, busy loops of 20, 50 and 100 us with 2, 16 and 64, HalfCheetah with 2, 16 and 64.
+SERIAL_STEP_US = 5.0
+"""A step of all environments, without the environments."""
+ROW_US = 1.5
+"""What the loop adds to each environment's step: actions, observation, flags."""
+SHARED_ROW_US = 1.0
+"""What shared memory adds to that: the caller copies rows that another core has written."""
+WAKE_US = 62.0
+"""From the caller to sleeping runners and back."""
+WAKE_EACH_US = 6.0
+"""Of which each runner takes so much of the caller's time."""
+CROWDING = 1.05
+"""How much longer a step takes while the other cores are busy as well (shared caches, clock rate)."""
+THREAD_WAKE_US = 25.0
+"""To wake a thread, and to hand it the interpreter lock."""
+
+LEAST_GAIN = 1.25
+"""How many times faster processes must be for their memory and their start to be worth it.
+
+A tenth of a second cannot tell much less on a machine that others use as well: CartPole's step came out at 6 us and,
+minutes later, at 11 us.
+"""
+LEAST_FOR_THREADS_US = 200.0
+"""Steps shorter than this are spent on handing the interpreter lock around, even where they let go of it."""
+_ALIKE = 1.05
+"""Of expected times that differ by less, the one with fewer runners is taken."""
+MOST_PROCESSES_PER_CORE = 4
+"""For environments that wait. Each process has memory of its own, and what it waits for may be a program that runs on
+the same cores, which no measurement in one process can see."""
+MOST_THREADS_PER_CORE = 32
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An execution, and one sentence on why.
+
+    Attributes:
+        backend: name of the execution.
+        num_env_runners: R; 0 for serial.
+        reason: the sentence.
+    """
+
+    backend: ChosenBackend
+    num_env_runners: int
+    reason: str
+
+
+def choose_backend(
+    cost: EnvCost | None,
+    num_envs: int,
+    num_runners_useful: int,
+    *,
+    native_reason: str | None = None,
+    releases_gil: bool | None = None,
+    needs_process: bool = False,
+) -> Choice:
+    """Choose how to execute N environments.
+
+    Args:
+        cost: of one of them; None if unknown.
+        num_envs: N.
+        num_runners_useful: how many processes can compute at once: cores, within a container's quota.
+        native_reason: why these environments can be stepped by native code; None if they cannot.
+        releases_gil: whether a step lets other Python threads run, where that is known; None: what was measured.
+        needs_process: whether a step must be able to time out, which only a process can be ended for.
+    """
+    cores = max(1, num_runners_useful)
+    if native_reason is not None and not needs_process:
+        runners = min(num_envs, cores)
+        return Choice("native", runners, f"native, {_count(runners, 'thread')}: {native_reason}")
+    if num_envs == 1 and not needs_process:
+        return Choice("serial", 0, "serial: a single environment gains nothing from another process")
+    if cost is None:
+        return _choose_unmeasured(num_envs, cores, needs_process)
+    lets_others_run = cost.releases_gil if releases_gil is None else releases_gil
+    threads = bool(lets_others_run) and not needs_process
+    if cost.waits and num_envs > 1:
+        return _choose_for_waiting(cost, num_envs, cores, threads=threads)
+    return _choose_for_computing(cost, num_envs, cores, threads=threads, needs_process=needs_process)
+
+
+def serial_us(cost: EnvCost, num_envs: int) -> float:
+    """Return the expected microseconds of a step of N environments in turn."""
+    return SERIAL_STEP_US + num_envs * (cost.mean_us + ROW_US)
+
+
+def shm_us(cost: EnvCost, num_envs: int, num_env_runners: int) -> float:
+    """Return the expected microseconds of a step of N environments in R processes, each with a core of its own."""
+    per_runner = math.ceil(num_envs / num_env_runners)
+    crowding = CROWDING if num_env_runners > 1 else 1.0
+    stepping = per_runner * (cost.mean_us + ROW_US + SHARED_ROW_US) * crowding
+    return WAKE_US + num_env_runners * WAKE_EACH_US + stepping + _straggler_us(cost, per_runner, num_env_runners)
+
+
+def waiting_us(cost: EnvCost, num_envs: int, num_env_runners: int, wake_us: float, cores: int) -> float:
+    """Return the expected microseconds of a step of N environments that wait in R runners at the same time.
+
+    Args:
+        cost: of one of them.
+        num_envs: N.
+        num_env_runners: R.
+        wake_us: CPU time to wake a runner.
+        cores: how many runners can compute at once.
+    """
+    per_runner = math.ceil(num_envs / num_env_runners)
+    waiting = WAKE_US + per_runner * (cost.mean_us + ROW_US) + _straggler_us(cost, per_runner, num_env_runners)
+    computing = num_envs * (cost.cpu_us + ROW_US) + num_env_runners * wake_us
+    return max(waiting, computing / cores)
+
+
+def _choose_unmeasured(num_envs: int, cores: int, needs_process: bool) -> Choice:
+    runners = min(num_envs, cores)
+    if runners == 1 and not needs_process:
+        return Choice("serial", 0, "serial: there is one usable core, which processes would have to share")
+    why = "one for each usable core" if runners == cores else "one for each environment"
+    return Choice("shm", runners, f"shm, {_count(runners, 'runner')}: {why}; a step's cost is not known")
+
+
+def _choose_for_computing(cost: EnvCost, num_envs: int, cores: int, *, threads: bool, needs_process: bool) -> Choice:
+    expected = {runners: shm_us(cost, num_envs, runners) for runners in range(1, min(num_envs, cores) + 1)}
+    runners = _fewest_alike(expected)
+    took = _duration(expected[runners])
+    step = f"a step takes {_duration(cost.mean_us)}"
+    who = _count(runners, "runner")
+    if needs_process:
+        envs = _count(num_envs, "environment")
+        reason = f"a time limit needs processes; {step}, one of {envs} in {who} about {took}"
+        return Choice("shm", runners, f"shm, {who}: {reason}")
+    if cores == 1:
+        return Choice("serial", 0, f"serial: {step}, and there is one usable core, which processes would have to share")
+    in_turn = serial_us(cost, num_envs)
+    if in_turn < LEAST_GAIN * expected[runners]:
+        runners = min((count for count in expected if count > 1), key=expected.__getitem__)
+        return Choice("serial", 0, _not_worth(cost, num_envs, runners, expected[runners]))
+    sentence = f"{step}, so {num_envs} in turn would take about {_duration(in_turn)}; {{}} take about {took}"
+    if threads and cost.mean_us >= LEAST_FOR_THREADS_US:
+        who = _count(runners, "thread")
+        return Choice("thread", runners, f"thread, {who}: it lets other threads run; {sentence.format(who)}")
+    return Choice("shm", runners, f"shm, {who}: {sentence.format(who)}")
+
+
+def _not_worth(cost: EnvCost, num_envs: int, runners: int, took_us: float) -> str:
+    in_turn = _duration(serial_us(cost, num_envs))
+    wake = _duration(WAKE_US + runners * WAKE_EACH_US)
+    return (
+        f"serial: a step takes {_duration(cost.mean_us)}, so {num_envs} in turn take about {in_turn}; {runners} "
+        f"runners would take about {_duration(took_us)}, {wake} of it to wake them"
+    )
+
+
+def _choose_for_waiting(cost: EnvCost, num_envs: int, cores: int, *, threads: bool) -> Choice:
+    """Choose for environments that mostly wait: more runners than cores wait at the same time.
+
+    A thread is as good as a process for that, costs next to nothing, and needs nothing to be pickled, if others can run
+    while it waits. But threads compute one at a time, so that with many cores processes may win.
+    """
+
+    def expect(most: int, wake_us: float, at_once: int) -> tuple[int, float]:
+        counts = range(2, min(num_envs, most) + 1)
+        expected = {count: waiting_us(cost, num_envs, count, wake_us, at_once) for count in counts}
+        runners = _fewest_alike(expected)
+        return runners, expected[runners]
+
+    backend: ChosenBackend = "shm"
+    runners, took_us = expect(MOST_PROCESSES_PER_CORE * cores, WAKE_US + WAKE_EACH_US, cores)
+    if threads:
+        in_threads = expect(MOST_THREADS_PER_CORE * cores, THREAD_WAKE_US, 1)
+        if in_threads[1] <= LEAST_GAIN * took_us:
+            backend, (runners, took_us) = "thread", in_threads
+    who = _count(runners, "thread" if backend == "thread" else "runner")
+    return Choice(
+        backend,
+        runners,
+        f"{backend}, {who}: a step takes {_duration(cost.mean_us)} but computes for {_duration(cost.cpu_us)} of it, so "
+        f"{num_envs} in turn would take about {_duration(serial_us(cost, num_envs))}; {who} that wait at the same time "
+        f"take about {_duration(took_us)}",
+    )
+
+
+def _fewest_alike(expected: dict[int, float]) -> int:
+    """Return the least number of runners whose expected time is as good as the best."""
+    best = min(expected.values())
+    return min(runners for runners, took in expected.items() if took <= _ALIKE * best)
+
+
+def _straggler_us(cost: EnvCost, per_runner: int, num_env_runners: int) -> float:
+    return cost.cv * cost.mean_us * math.sqrt(per_runner) * _expected_maximum(num_env_runners)
+
+
+def _expected_maximum(count: int) -> float:
+    """Return about what the largest of ``count`` standard normal variables is on average; 0 for one."""
+    return NormalDist().inv_cdf((count - 0.375) / (count + 0.25))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _duration(us: float) -> str:
+    """Return a time in words, with two or three digits."""
+    for size, unit in ((1.0, "us"), (1e3, "ms"), (1e6, "s")):
+        value = us / size
+        if value < 9.95:
+            return f"{value:.1f} {unit}"
+        if value < 999.5:
+            return f"{value:.0f} {unit}"
+    return f"{us / 1e6:,.0f} s"

@@ -1,0 +1,218 @@
+"""What one step of an environment costs, and whether it computes or waits: measured for a moment."""
+
+from __future__ import annotations
+
+import copy
+import random
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+Env = gymnasium.Env[Any, Any]
+
+WAITING_SHARE = 0.5
+"""Share of its step from which an environment counts as one that waits."""
+_LEAST_WAITING_US = 200.0
+"""A wait that is shorter than this is over before a thread has been woken."""
+
+_MOST_STEPS = 1000
+_MOST_ACTIONS = 32
+_TICKS_PER_STEP = 20
+_FEWEST_TICKS_PER_STEP = 5
+_LEAST_TICK_S = 50e-6
+_PROBE_S = 0.02
+
+
+@dataclass(frozen=True)
+class EnvCost:
+    """What one environment costs, measured in this process.
+
+    Attributes:
+        build_s: seconds to build it.
+        reset_us: microseconds of a reset, median.
+        step_us: microseconds of a step, median.
+        p95_us: 95th percentile of these.
+        mean_us: mean of a step, the resets between episodes that fell into the measurement included.
+        cv: standard deviation / mean of a step. (Here and in the mean, the slowest hundredth is cut to size: it is made
+            by other programs more often than by the environment.)
+        cpu_us: microseconds of CPU time of a step, all threads of this process.
+        waiting_share: share of a step in which it neither computed nor stood in the queue for a core.
+        releases_gil: whether other Python threads ran meanwhile; None where it does not wait.
+        num_steps: how many steps were taken.
+    """
+
+    build_s: float
+    reset_us: float
+    step_us: float
+    p95_us: float
+    mean_us: float
+    cv: float
+    cpu_us: float
+    waiting_share: float = 0.0
+    releases_gil: bool | None = None
+    num_steps: int = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether it spends its steps waiting (for a simulator, a device, a network), and long enough to be woken."""
+        return self.waiting_share >= WAITING_SHARE and self.mean_us >= _LEAST_WAITING_US
+
+
+def measure_env_cost(factory: Callable[[], Env], *, budget_s: float = 0.1) -> EnvCost | None:
+    """Build one environment, step it for a moment with actions drawn at random, and close it.
+
+    Global random generators are put back as they were, and the action space that is drawn from is a copy: measuring
+    changes no data. One reset and one step are taken however long they last; a second step if the first one waited.
+    An environment that hangs, or takes its process down, does so here, too: do not measure where that must not happen.
+
+    Args:
+        factory: builds one environment per call.
+        budget_s: seconds for resets and steps, building not counted.
+
+    Returns:
+        None if anything goes wrong with the environment: making the vector environment will tell.
+    """
+    with _random_state_kept(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they will be shown by the environments that are used
+        try:
+            begin = perf_counter()
+            env = factory()
+            build_s = perf_counter() - begin
+            try:
+                return _measure(env, build_s, budget_s)
+            finally:
+                env.close()
+        except (Exception, SystemExit):
+            return None
+
+
+def _measure(env: Env, build_s: float, budget_s: float) -> EnvCost:
+    begin = perf_counter()
+    deadline = begin + budget_s
+    env.reset(seed=0)
+    resets = [perf_counter() - begin]
+    actions = _draw_actions(env, perf_counter() + budget_s / 10)
+    steps: list[float] = []
+    over = False
+    meter = _CpuMeter()
+    while True:
+        begin = perf_counter()
+        _, _, terminated, truncated, _ = env.step(actions[len(steps) % len(actions)])
+        end = perf_counter()
+        steps.append(end - begin)
+        over = bool(terminated or truncated)
+        if end >= deadline or len(steps) > _MOST_STEPS:
+            break
+        if over:
+            env.reset()
+            resets.append(perf_counter() - end)
+    cpu_s, waiting_share = meter.read()
+    kept = np.array(steps[1:] or steps) * 1e6  # the first step may compile, load or fill something
+    cut = np.minimum(kept, np.quantile(kept, 0.99, method="lower"))
+    cost = EnvCost(
+        build_s=build_s,
+        reset_us=float(np.median(resets)) * 1e6,
+        step_us=float(np.median(kept)),
+        p95_us=float(np.quantile(kept, 0.95)),
+        mean_us=float(cut.mean()) + sum(resets[1:]) * 1e6 / len(steps),
+        cv=float(cut.std() / cut.mean()),
+        cpu_us=cpu_s * 1e6 / len(steps),
+        waiting_share=waiting_share,
+        num_steps=len(steps),
+    )
+    if not cost.waits:
+        return cost
+    if over:
+        env.reset()
+    return replace(cost, releases_gil=_others_run_during(env, actions, cost.mean_us * 1e-6))
+
+
+def _draw_actions(env: Env, deadline: float) -> list[Any]:
+    space = copy.deepcopy(env.action_space)  # it may be an attribute of the class, which all environments share
+    space.seed(0)
+    actions = [space.sample()]
+    while len(actions) < _MOST_ACTIONS and perf_counter() < deadline:
+        actions.append(space.sample())
+    return actions
+
+
+def _others_run_during(env: Env, actions: Sequence[Any], step_s: float) -> bool:
+    """Return whether another Python thread gets to run while the environment waits.
+
+    The other thread wakes every twentieth of a step. If the environment keeps the interpreter lock while it waits, the
+    thread gets on once in a step or so.
+    """
+    ticks = 0
+    stop = threading.Event()
+    pause_s = max(_LEAST_TICK_S, step_s / _TICKS_PER_STEP)
+
+    def tick() -> None:
+        nonlocal ticks
+        while not stop.is_set():
+            ticks += 1
+            time.sleep(pause_s)
+
+    ticker = threading.Thread(target=tick, name="paceline-lock-probe", daemon=True)
+    begin, steps = perf_counter(), 0
+    ticker.start()
+    try:
+        while steps == 0 or (perf_counter() - begin < _PROBE_S and steps < len(actions)):
+            _, _, terminated, truncated, _ = env.step(actions[steps])
+            steps += 1
+            if terminated or truncated:
+                break
+    finally:
+        stop.set()
+        ticker.join()
+    return ticks >= min(_FEWEST_TICKS_PER_STEP, step_s / pause_s / 2) * steps
+
+
+class _CpuMeter:
+    """What this process does from now on: computing, queueing for a core, or neither.
+
+    CPU time is that of all threads: an environment may compute in threads of its own. A thread of the caller that
+    computes meanwhile makes an environment that waits look like one that does not, which errs on the safe side.
+    """
+
+    def __init__(self) -> None:
+        self._begin = (perf_counter(), time.process_time(), _queued_s())
+
+    def read(self) -> tuple[float, float]:
+        """Return the seconds of CPU time since the beginning, and the share of the time that was waiting."""
+        wall_s, cpu_s, queued_s = (
+            now - then
+            for now, then in zip((perf_counter(), time.process_time(), _queued_s()), self._begin, strict=True)
+        )
+        return cpu_s, max(0.0, 1.0 - (cpu_s + queued_s) / wall_s)
+
+
+def _queued_s() -> float:
+    """Return how long this thread has been ready to run, but waited for a core; 0 where the kernel does not tell.
+
+    Without it, a computing environment would look like a waiting one whenever other programs crowd the cores.
+    """
+    try:
+        _, queued_ns, _ = Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return 0.0
+    return int(queued_ns) * 1e-9
+
+
+@contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """Put the global generators of Python and NumPy back after the body."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)

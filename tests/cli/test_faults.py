@@ -33,7 +33,8 @@ def assert_last_good_checkpoint(out: Path) -> int:
         ("raise", 2, rf"an environment raised RuntimeError: this environment fails at step 60 {WHERE}", "crash"),
         ("hang", 2, rf"within step_timeout_s 1\.0, but an environment has not returned; .* {WHERE}", "crash"),
         ("wrong-dtype", 2, rf"dtype float32, got dtype float64; .* {WHERE}", "crash"),
-        ("nan-reward", 0, r"update 4 produced NaN or infinity \(loss nan\); .*check the environment's rewards", "nan"),
+        ("nan-reward", 0, rf"expected a reward that is a number, got NaN; .* {WHERE}", "crash"),
+        ("inf-reward", 0, r"update 4 produced NaN or infinity \(loss nan\); .*check the environment's rewards", "nan"),
     ],
 )
 def test_a_broken_environment_ends_the_run_and_nothing_is_lost(

@@ -110,7 +110,6 @@ def test_every_autoreset_mode_gives_the_same_learning_rows(env: str) -> None:
     assert steps[AutoresetMode.NEXT_STEP] == (sum(map(len, fewer)),) * 2
 
 
-@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # infinite returns
 def test_after_an_infinite_reward_the_last_good_state_is_still_there() -> None:
     with driving(small_spec("synthetic:faulty?fault=inf-reward&at=40&episode_length=10")) as driver:
         with pytest.raises(

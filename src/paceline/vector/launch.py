@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -25,7 +24,7 @@ from paceline.errors import EnvTimeoutError, OutOfMemoryError, PlanError, Resour
 from paceline.vector.bootstrap import RUNNER_ENTRY, ProcessHandle, start_interpreter
 from paceline.vector.fork_server import ForkServer, fork_server_refusal
 from paceline.vector.protocol import SOCKET_BUFFER_BYTES, Failure, receive_message, send_message
-from paceline.vector.wakeup import REQUEST, SIGNAL_SIZE, SignalEnds
+from paceline.vector.wakeup import REQUEST, SignalEnds
 
 StartMethod = Literal["spawn", "forkserver"]
 """How a runner process comes into being."""
@@ -361,48 +360,6 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:  # a real-time signal: only the first and the last of them have names
         return f"signal {number}"
-
-
-class DoneWaiter:
-    """Waits for a runner's done signal while watching all runners for death. Never spins.
-
-    Runners are waited for one after the other: the parent sleeps until the first is done, and those that finished
-    meanwhile cost no further sleep.
-    """
-
-    def __init__(self, runners: Sequence[RunnerProcess]) -> None:
-        self._runners = runners
-        self._pollers = []
-        for runner in runners:
-            poller = select.poll()
-            poller.register(runner.done_fd, select.POLLIN)
-            for other in runners:
-                if other.death_fd != other.channel.fileno():
-                    poller.register(other.death_fd, select.POLLIN)
-                else:  # without pidfd: the control channel hangs up; it is readable while a message waits, too
-                    poller.register(other.death_fd, 0)
-            self._pollers.append((runner.done_fd, poller))
-
-    def wait(self, slot: int, deadline: float | None) -> bytes:
-        """Return the done signal of runner ``slot``.
-
-        Raises:
-            EnvTimeoutError: it did not come before ``deadline`` (monotonic seconds).
-            RunnerDiedError: a runner died.
-        """
-        done_fd, poller = self._pollers[slot]
-        timeout_ms = None if deadline is None else max(0.0, (deadline - monotonic()) * 1000)
-        events = poller.poll(timeout_ms)
-        for fd, _ in events:
-            if fd == done_fd:
-                return os.read(done_fd, SIGNAL_SIZE)
-        if not events:
-            raise EnvTimeoutError(f"runner {slot} did not finish its step in time")
-        dead = {fd for fd, _ in events}
-        for runner in self._runners:
-            if runner.death_fd in dead:
-                raise runner.obituary()
-        raise AssertionError("poll returned a file descriptor that was not registered")
 
 
 def end_all(runners: Sequence[RunnerProcess], grace_s: float) -> None:

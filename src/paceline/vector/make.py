@@ -15,6 +15,7 @@ from paceline.vector.base import VecEnv
 from paceline.vector.batched import VecOptions
 from paceline.vector.faults import FaultPolicy, OnFault
 from paceline.vector.group import InfoLevel
+from paceline.vector.launch import StartMethod
 from paceline.vector.pipe import PipeVecEnv
 from paceline.vector.placement import spread_cores, usable_core_time
 from paceline.vector.processes import ProcessOptions
@@ -42,6 +43,7 @@ def make_vec(
     max_restarts: int = 16,
     step_timeout_s: float | None = None,
     memory_limit_bytes: int | None = None,
+    start_method: StartMethod | None = None,
     runner_threads: int = 1,
     runner_cores: Sequence[Sequence[int]] | None = None,
     env_kwargs: dict[str, Any] | None = None,
@@ -64,6 +66,8 @@ def make_vec(
         max_restarts: environments replaced before the next fault is raised.
         step_timeout_s: longest time for a step or reset of all environments (not with serial and native).
         memory_limit_bytes: what all runner processes together may use; default: 80 % of the machine's memory.
+        start_method: how runner processes are started: ``spawn`` (a new interpreter each), ``forkserver`` (forks of one
+            that has loaded everything; Linux), or None for what is quicker. Neither runs your ``__main__`` again.
         runner_threads: threads of the math libraries in each runner process.
         runner_cores: cores of each runner process for good, R lists (an empty one: any core); default: see
             :mod:`paceline.vector.placement`. Only cores that this process may run on itself are shared out, so make
@@ -111,7 +115,7 @@ def make_vec(
     if runner_cores is not None and len(runner_cores) != num_runners:
         raise PlanError(f"expected runner_cores for {num_runners} runners, got {len(runner_cores)}; give one list each")
     kind = PipeVecEnv if backend == "pipe" else ShmVecEnv
-    processes = ProcessOptions(step_timeout_s, runner_threads, runner_cores, memory_limit_bytes)
+    processes = ProcessOptions(step_timeout_s, runner_threads, runner_cores, memory_limit_bytes, start_method)
     return kind(factories, num_runners, options, processes)
 
 

@@ -23,7 +23,7 @@ from paceline.vector.env_list import spread_values
 from paceline.vector.faults import Fault, replacement_seed
 from paceline.vector.group import plain_action
 from paceline.vector.infos import InfoRecord
-from paceline.vector.launch import RunnerProcess, end_all
+from paceline.vector.launch import RunnerProcess, StartMethod, end_all, make_launcher, modules_to_preload
 from paceline.vector.memory_watch import MemoryWatch
 from paceline.vector.patience import Waiting, choose_waiting
 from paceline.vector.placement import CorePlacement, spread_cores, usable_core_time, usable_cores
@@ -55,12 +55,14 @@ class ProcessOptions:
         runner_cores: cores of each runner, for good (an empty list: any core); None: disjoint sets while the machine is
             quiet, see :mod:`paceline.vector.placement`.
         memory_limit_bytes: what all runners together may use; None: 80 % of the machine's memory, or of its limit.
+        start_method: ``spawn`` (a new interpreter each), ``forkserver``, or None for what is quicker.
     """
 
     step_timeout_s: float | None = None
     runner_threads: int = 1
     runner_cores: Sequence[Sequence[int]] | None = None
     memory_limit_bytes: int | None = None
+    start_method: StartMethod | None = None
 
 
 class ProcessVecEnv(BatchedVecEnv):
@@ -107,6 +109,10 @@ class ProcessVecEnv(BatchedVecEnv):
         self._finalizer = weakref.finalize(self, _end_runners, self._runners, os.getpid(), self._by_pipe)
         self._memory_fd = self._create_memory()
         try:
+            self._launcher = make_launcher(
+                processes.start_method, num_env_runners, threads=processes.runner_threads,
+                preload=modules_to_preload(self._factories[0].id),
+            )  # fmt: skip
             for slot, envs in enumerate(partition(self.num_envs, num_env_runners)):
                 self._runners.append(self._start_runner(slot, envs))
             self._set_up()
@@ -122,8 +128,8 @@ class ProcessVecEnv(BatchedVecEnv):
             slot,
             envs,
             memory_fd=self._memory_fd,
-            threads=self.processes.runner_threads,
             cores=self._cores[slot],
+            launcher=self._launcher,
         )
 
     @abstractmethod
@@ -352,6 +358,8 @@ class ProcessVecEnv(BatchedVecEnv):
     def _let_go(self, grace_s: float) -> None:
         """End the runners and give up the memory's descriptor."""
         _end_runners(self._runners, os.getpid(), self._by_pipe, grace_s)
+        if hasattr(self, "_launcher"):
+            self._launcher.close()  # it may not have started a runner
         if self._memory_fd >= 0:
             os.close(self._memory_fd)
             self._memory_fd = -1

@@ -13,9 +13,12 @@ from paceline.errors import PlanError
 from paceline.spec import Backend, EnvSpec, Plan
 from paceline.vector.base import VecEnv
 from paceline.vector.batched import VecOptions
+from paceline.vector.choose import Choice, choose_backend, measure_env_cost
 from paceline.vector.faults import FaultPolicy, OnFault
 from paceline.vector.group import InfoLevel
 from paceline.vector.launch import StartMethod
+from paceline.vector.native import NativeVecEnv
+from paceline.vector.native import native_reason as find_native_reason
 from paceline.vector.pipe import PipeVecEnv
 from paceline.vector.placement import spread_cores, usable_core_time
 from paceline.vector.processes import ProcessOptions
@@ -25,7 +28,6 @@ from paceline.vector.thread import ThreadVecEnv
 
 Env = gymnasium.Env[Any, Any]
 EnvLike = EnvSpec | EnvFactory | str | Callable[..., Env] | type[Env]
-_IN_PROCESSES = ("shm", "pipe")
 
 
 def make_vec(
@@ -103,20 +105,60 @@ def make_vec(
         batch_size=batch_size,
         faults=FaultPolicy(on_fault, max_restarts),
     )
-    num_runners = _resolve_runners(backend, num_env_runners, len(factories), needs_process=step_timeout_s is not None)
-    if num_runners == 0:
-        if step_timeout_s is not None:
-            raise PlanError(
-                f"expected a backend with runners for step_timeout_s, got {backend}; use backend shm, pipe or thread"
-            )
+    choice = _choose(
+        backend, num_env_runners, factories, needs_process=step_timeout_s is not None or bool(runner_cores)
+    )
+    venv = _build(
+        choice,
+        factories,
+        options,
+        ProcessOptions(step_timeout_s, runner_threads, runner_cores, memory_limit_bytes, start_method),
+    )
+    venv.backend_reason = venv.backend_reason or choice.reason
+    return venv
+
+
+def _build(choice: Choice, factories: Sequence[EnvFactory], options: VecOptions, processes: ProcessOptions) -> VecEnv:
+    """Build the execution that was chosen."""
+    backend, num_runners = choice.backend, choice.num_env_runners
+    if backend in ("serial", "native") and processes.step_timeout_s is not None:
+        raise PlanError(
+            f"expected a backend with runners for step_timeout_s, got {backend}; use backend shm, pipe or thread"
+        )
+    if backend == "serial":
         return SerialVecEnv(factories, options)
     if backend == "thread":
-        return ThreadVecEnv(factories, num_runners, options, step_timeout_s)
-    if runner_cores is not None and len(runner_cores) != num_runners:
-        raise PlanError(f"expected runner_cores for {num_runners} runners, got {len(runner_cores)}; give one list each")
+        return ThreadVecEnv(factories, num_runners, options, processes.step_timeout_s)
+    if backend == "native":
+        if len(set(map(id, factories))) > 1:
+            raise PlanError(
+                "expected one environment N times for backend native, got several; use backend serial, thread or shm"
+            )
+        return NativeVecEnv(factories[0], len(factories), num_runners, options)
+    cores = processes.runner_cores
+    if cores is not None and len(cores) != num_runners:
+        raise PlanError(f"expected runner_cores for {num_runners} runners, got {len(cores)}; give one list each")
     kind = PipeVecEnv if backend == "pipe" else ShmVecEnv
-    processes = ProcessOptions(step_timeout_s, runner_threads, runner_cores, memory_limit_bytes, start_method)
     return kind(factories, num_runners, options, processes)
+
+
+def _choose(
+    backend: Backend, num_env_runners: int | None, factories: Sequence[EnvFactory], *, needs_process: bool
+) -> Choice:
+    """Return the execution that was asked for, or, where none was, the one that a step's cost speaks for."""
+    num_envs = len(factories)
+    if num_env_runners is not None or backend != "auto":
+        runners = _check_runners(backend, num_env_runners, num_envs)
+        named = backend if backend != "auto" else "shm" if runners else "serial"
+        return Choice(named, runners, f"{named}: it was asked for")
+    useful = _useful_runners(num_envs)
+    if num_envs == 1 or (useful == 1 and needs_process):
+        return choose_backend(None, num_envs, useful, needs_process=needs_process)
+    native_reason = None
+    if not needs_process and len(set(map(id, factories))) == 1:
+        native_reason = find_native_reason(factories[0])
+    cost = None if native_reason else measure_env_cost(factories[0])
+    return choose_backend(cost, num_envs, useful, native_reason=native_reason, needs_process=needs_process)
 
 
 def _factories(env: Any, num_envs: int | None, kwargs: dict[str, Any]) -> list[EnvFactory]:
@@ -158,15 +200,14 @@ def _useful_runners(num_envs: int) -> int:
     return min(num_envs, max(1, int(usable_core_time())))
 
 
-def _resolve_runners(backend: Backend, num_env_runners: int | None, num_envs: int, *, needs_process: bool) -> int:
+def _check_runners(backend: Backend, num_env_runners: int | None, num_envs: int) -> int:
     """Return R; 0 means serial."""
     if backend == "serial":
         if num_env_runners:
             raise PlanError(f"expected no runners for backend serial, got {num_env_runners}; use backend shm")
         return 0
     if num_env_runners is None:
-        useful = _useful_runners(num_envs)
-        return useful if backend != "auto" or needs_process or useful > 1 else 0
+        return _useful_runners(num_envs)
     if num_env_runners < 0 or (backend != "auto" and num_env_runners == 0):
         raise PlanError(
             f"expected num_env_runners of at least 1 for backend {backend}, got {num_env_runners}; leave it out for "

@@ -38,6 +38,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from paceline.errors import RequestError
 from paceline.vector.faults import Fault
 from paceline.vector.statistics import VecStatistics
 
@@ -145,3 +146,25 @@ class VecEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     @abstractmethod
     def statistics(self) -> VecStatistics:
         """Return where time went since the first step."""
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """Call a method of every environment, or read an attribute, and return the results, one of each environment.
+
+        Raises:
+            RequestError: no such attribute, steps are under way, or there are no environment objects to reach.
+        """
+        raise self._unreachable("call")
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """Return an attribute of every environment; raises as :meth:`call` does."""
+        raise self._unreachable("get_attr")
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Set an attribute of every environment: one value, or a list or tuple of N; raises as :meth:`call` does."""
+        raise self._unreachable("set_attr")
+
+    def _unreachable(self, call: str) -> RequestError:
+        return RequestError(
+            f"expected a backend that holds environment objects, got {call} with backend {self.backend or 'unknown'}, "
+            f"which has none; use backend serial, thread, pipe or shm"
+        )

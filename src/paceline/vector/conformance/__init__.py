@@ -1,0 +1,31 @@
+"""A suite that any execution of vector environments must pass: the data are those of plain environments, bit for bit.
+
+A new backend's test is three lines; pytest finds the checks by inheritance::
+
+    class TestMine(VecEnvConformance):
+        def make_vec(self, env, num_envs, **options):
+            return MyVecEnv(env, num_envs, num_env_runners=min(2, num_envs), **options)
+
+Every environment of the vector is held against a plain environment beside it, which is stepped with the same actions
+by a dozen lines that share no code with any backend (:mod:`paceline.vector.conformance.reference`). What a backend
+cannot do, or can do only to a tolerance, it says in attributes (:class:`BackendUnderTest`).
+
+Neither pytest nor anything else that is needed only in tests is imported. Checks raise ``AssertionError`` by name, so
+that they check under ``python -O`` too; the message states the rule that was broken.
+"""
+
+from __future__ import annotations
+
+from paceline.vector.conformance.backend import BackendUnderTest, Case
+from paceline.vector.conformance.calls import CallChecks
+from paceline.vector.conformance.first_ready import FirstReadyChecks
+from paceline.vector.conformance.lifecycle import LifecycleChecks
+from paceline.vector.conformance.refusals import RefusalChecks
+from paceline.vector.conformance.resets import ResetChecks
+from paceline.vector.conformance.trajectories import TrajectoryChecks
+
+__all__ = ["BackendUnderTest", "Case", "VecEnvConformance"]
+
+
+class VecEnvConformance(TrajectoryChecks, ResetChecks, FirstReadyChecks, CallChecks, RefusalChecks, LifecycleChecks):
+    """All checks; see :class:`BackendUnderTest` for what a subclass must, and may, say."""

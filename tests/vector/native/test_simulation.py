@@ -15,7 +15,7 @@ from paceline.envs import env_factory
 from paceline.errors import PlanError
 from paceline.vector.arrays import Layout, VecArrays
 from paceline.vector.native import engine as engines
-from paceline.vector.native.simulation import MujocoSimulation
+from paceline.vector.native.mujoco_simulation import MujocoSimulation
 from paceline.vector.native.support import Choice, choose, entry_points, load_task
 
 TASKS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import gymnasium
 
@@ -48,13 +48,32 @@ class Choice:
 
 
 def native_support(factory: EnvFactory) -> str | None:
-    """Return None if the native backend can run this environment, else one sentence that says why not."""
+    """Return None if the native backend can run this environment, else one sentence that says why not.
+
+    Builds nothing. For ids that are not Gymnasium's MuJoCo tasks EnvPool is imported, if it is installed, which takes
+    seconds and loads JAX; :func:`native_reason` never does that.
+    """
     found = choose(factory)
     return found if isinstance(found, str) else None
 
 
+def native_reason(factory: EnvFactory) -> str | None:
+    """Return why the native backend can run this environment with the very data of the others, or None if it cannot."""
+    found = _choose_mujoco(factory)
+    if not isinstance(found, Choice):
+        return None
+    return "the mujoco package steps this task in threads, with Gymnasium's own data"
+
+
 def choose(factory: EnvFactory) -> Choice | str:
     """Return who runs this environment natively, or one sentence that says why nobody does."""
+    if factory.id.startswith(ENVPOOL_PREFIX) and factory.target is None and factory.render_mode is None:
+        return _choose_envpool(factory.id.removeprefix(ENVPOOL_PREFIX))
+    return _choose_mujoco(factory) or _choose_envpool(factory.id)
+
+
+def _choose_mujoco(factory: EnvFactory) -> Choice | str | None:
+    """Return what :func:`choose` does, and None where only EnvPool might have the environment."""
     if factory.render_mode is not None or "render_mode" in factory.kwargs:
         return f"expected no render_mode for backend native, which draws nothing, got one for {factory.id}; {_OTHERS}"
     if factory.target is not None:
@@ -62,13 +81,11 @@ def choose(factory: EnvFactory) -> Choice | str:
             f"expected one of Gymnasium's MuJoCo v5 tasks or EnvPool's for backend native, got {factory.id}, code of "
             f"your own, which only its Python can step; {_OTHERS}"
         )
-    if factory.id.startswith(ENVPOOL_PREFIX):
-        return _choose_envpool(factory.id.removeprefix(ENVPOOL_PREFIX))
     name = factory.id.rpartition(":")[2]
     spec = gymnasium.registry.get(name)
     task = _TASKS.get(str(spec.entry_point)) if spec is not None else None
     if spec is None or task is None:
-        return _choose_envpool(factory.id)
+        return None
     if spec.additional_wrappers:
         wrappers = ", ".join(wrapper.name for wrapper in spec.additional_wrappers)
         return f"expected an environment without wrappers for backend native, got {name} with {wrappers}; {_OTHERS}"
@@ -95,9 +112,7 @@ def _choose_envpool(name: str) -> Choice | str:
             f"expected one of Gymnasium's MuJoCo v5 tasks for backend native, got {name}; install EnvPool if that has "
             f"it ({INSTALL_ENVPOOL}), or {_OTHERS}"
         )
-    known: Any = import_module("envpool.registration").registry.specs
-    if not known:
-        import_module("envpool")
+    known: list[str] = import_module("envpool").list_all_envs()
     if name not in known:
         return (
             f"expected one of Gymnasium's MuJoCo v5 tasks or an id that EnvPool has for backend native, got {name}; "

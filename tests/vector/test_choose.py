@@ -169,6 +169,16 @@ def test_a_cheap_step_stays_in_this_process() -> None:
     )
 
 
+def test_a_crowded_machine_changes_the_figures_and_not_the_choice() -> None:
+    for step_us in (4.0, 45.0, 400.0):
+        quiet, crowded = cost_of(step_us), cost_of(3 * step_us, slowness=3.0)
+        for num_envs in (2, 16, 64):
+            chosen, same = choose_backend(quiet, num_envs, 8), choose_backend(crowded, num_envs, 8)
+            assert (chosen.backend, chosen.num_env_runners) == (same.backend, same.num_env_runners)
+            assert serial_us(crowded, num_envs) == pytest.approx(3 * serial_us(quiet, num_envs))
+            assert shm_us(crowded, num_envs, 2) == pytest.approx(3 * shm_us(quiet, num_envs, 2))
+
+
 def test_a_mujoco_step_goes_to_processes() -> None:
     choice = choose_backend(cost_of(45.0), 16, 2)
     assert (choice.backend, choice.num_env_runners) == ("shm", 2)

@@ -21,6 +21,7 @@ from paceline.errors import PlanError, ResourceError, RunnerDiedError
 from paceline.vector.fork_server import ForkServer, fork_server_refusal
 from paceline.vector.forking import RUNNER_MODULES
 from paceline.vector.launch import RunnerProcess, end_all
+from paceline.vector.make import make_vec
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
 FAKES = Path(__file__).parent / "fakes"
@@ -58,6 +59,23 @@ def look(runner: RunnerProcess) -> object:
 def test_everything_that_a_runner_needs_is_loaded_before() -> None:
     """The server passes over what it cannot import; a name that is out of date would only cost time."""
     assert [name for name in RUNNER_MODULES if importlib.util.find_spec(name) is None] == []
+
+
+@pytest.mark.parametrize("backend", ["shm", "pipe"])
+def test_a_forked_runner_finds_everything_loaded(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FAKES))
+    env = make_vec("looking_env:LookingEnv", 1, backend=backend, num_env_runners=1, start_method="forkserver")
+    env.reset(seed=0)
+    (loaded,) = env.call("loaded")
+    env.close()
+    names = ["paceline.vector.forking", *RUNNER_MODULES]
+    script = f"import sys, importlib; [importlib.import_module(name) for name in {names}]; print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(paceline.__file__).parent.parent)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    own = {name for name in loaded if name.partition(".")[0] in ("paceline", "numpy", "gymnasium", "cloudpickle")}
+    new = own - set(done.stdout.split())
+    assert "paceline.vector.runner" in own
+    assert {name for name in new if not name.startswith("gymnasium.envs.")} == set()
 
 
 def test_modules_are_loaded_once_and_their_output_is_printed_once(

@@ -9,7 +9,8 @@ The model, in microseconds per step of all N environments, for R runners of m = 
 
 with t an environment step, s its standard deviation, c the part of it that computes. The straggler is how much later
 than the mean the last of R sums of m steps ends: the expected maximum of R normal variables (Blom, 1958). The constants
-are of one machine, but what depends on them is a comparison of figures that lie far apart, or alike.
+are of one machine while it was quiet; on another, or among other programs, they grow as a fixed piece of work does that
+is timed beside the environment.
 """
 
 from __future__ import annotations
@@ -54,8 +55,7 @@ THREAD_WAKE_US = 25.0
 LEAST_GAIN = 1.25
 """How many times faster processes must be for their memory and their start to be worth it.
 
-A tenth of a second cannot tell much less on a machine that others use as well: CartPole's step came out at 6 us and,
-minutes later, at 11 us.
+A tenth of a second cannot tell much less on a machine that others use as well.
 """
 LEAST_FOR_THREADS_US = 200.0
 """Steps shorter than this are spent on handing the interpreter lock around, even where they let go of it."""
@@ -118,15 +118,15 @@ def choose_backend(
 
 def serial_us(cost: EnvCost, num_envs: int) -> float:
     """Return the expected microseconds of a step of N environments in turn."""
-    return SERIAL_STEP_US + num_envs * (cost.mean_us + ROW_US)
+    return cost.slowness * SERIAL_STEP_US + num_envs * (cost.mean_us + cost.slowness * ROW_US)
 
 
 def shm_us(cost: EnvCost, num_envs: int, num_env_runners: int) -> float:
     """Return the expected microseconds of a step of N environments in R processes, each with a core of its own."""
     per_runner = math.ceil(num_envs / num_env_runners)
     crowding = CROWDING if num_env_runners > 1 else 1.0
-    stepping = per_runner * (cost.mean_us + ROW_US + SHARED_ROW_US) * crowding
-    return WAKE_US + num_env_runners * WAKE_EACH_US + stepping + _straggler_us(cost, per_runner, num_env_runners)
+    stepping = per_runner * (cost.mean_us + cost.slowness * (ROW_US + SHARED_ROW_US)) * crowding
+    return _waking_us(cost, num_env_runners) + stepping + _straggler_us(cost, per_runner, num_env_runners)
 
 
 def waiting_us(cost: EnvCost, num_envs: int, num_env_runners: int, wake_us: float, cores: int) -> float:
@@ -140,8 +140,10 @@ def waiting_us(cost: EnvCost, num_envs: int, num_env_runners: int, wake_us: floa
         cores: how many runners can compute at once.
     """
     per_runner = math.ceil(num_envs / num_env_runners)
-    waiting = WAKE_US + per_runner * (cost.mean_us + ROW_US) + _straggler_us(cost, per_runner, num_env_runners)
-    computing = num_envs * (cost.cpu_us + ROW_US) + num_env_runners * wake_us
+    row_us = cost.slowness * ROW_US
+    waiting = cost.slowness * WAKE_US + per_runner * (cost.mean_us + row_us)
+    waiting += _straggler_us(cost, per_runner, num_env_runners)
+    computing = num_envs * (cost.cpu_us + row_us) + num_env_runners * cost.slowness * wake_us
     return max(waiting, computing / cores)
 
 
@@ -178,7 +180,7 @@ def _choose_for_computing(cost: EnvCost, num_envs: int, cores: int, *, threads: 
 
 def _not_worth(cost: EnvCost, num_envs: int, runners: int, took_us: float) -> str:
     in_turn = _duration(serial_us(cost, num_envs))
-    wake = _duration(WAKE_US + runners * WAKE_EACH_US)
+    wake = _duration(_waking_us(cost, runners))
     return (
         f"serial: a step takes {_duration(cost.mean_us)}, so {num_envs} in turn take about {in_turn}; {runners} "
         f"runners would take about {_duration(took_us)}, {wake} of it to wake them"
@@ -218,6 +220,10 @@ def _fewest_alike(expected: dict[int, float]) -> int:
     """Return the least number of runners whose expected time is as good as the best."""
     best = min(expected.values())
     return min(runners for runners, took in expected.items() if took <= _ALIKE * best)
+
+
+def _waking_us(cost: EnvCost, num_env_runners: int) -> float:
+    return cost.slowness * (WAKE_US + num_env_runners * WAKE_EACH_US)
 
 
 def _straggler_us(cost: EnvCost, per_runner: int, num_env_runners: int) -> float:

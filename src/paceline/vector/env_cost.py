@@ -24,6 +24,14 @@ WAITING_SHARE = 0.5
 _LEAST_WAITING_US = 200.0
 """A wait that is shorter than this is over before a thread has been woken."""
 
+REFERENCE_US = 65.5
+"""Microseconds of :func:`_reference_work` where the constants of other modules were measured, while it was quiet.
+
+A slower machine, or one that shares its cores, is slower in both: in steps and in waking others. (On the same machine,
+crowded, CartPole's step came out at 6 us and, minutes later, at 11 us.)
+"""
+_REFERENCE_REPEATS = 5
+
 _MOST_STEPS = 1000
 _MOST_ACTIONS = 32
 _TICKS_PER_STEP = 20
@@ -48,6 +56,7 @@ class EnvCost:
         waiting_share: share of a step in which it neither computed nor stood in the queue for a core.
         releases_gil: whether other Python threads ran meanwhile; None where it does not wait.
         num_steps: how many steps were taken.
+        slowness: how many times longer than on the quiet machine of :data:`REFERENCE_US` the same work took meanwhile.
     """
 
     build_s: float
@@ -60,6 +69,7 @@ class EnvCost:
     waiting_share: float = 0.0
     releases_gil: bool | None = None
     num_steps: int = 0
+    slowness: float = 1.0
 
     @property
     def waits(self) -> bool:
@@ -103,6 +113,7 @@ def _measure(env: Env, build_s: float, budget_s: float) -> EnvCost:
     actions = _draw_actions(env, perf_counter() + budget_s / 10)
     steps: list[float] = []
     over = False
+    reference = _reference_us()
     meter = _CpuMeter()
     while True:
         begin = perf_counter()
@@ -116,6 +127,7 @@ def _measure(env: Env, build_s: float, budget_s: float) -> EnvCost:
             env.reset()
             resets.append(perf_counter() - end)
     cpu_s, waiting_share = meter.read()
+    reference += _reference_us()
     kept = np.array(steps[1:] or steps) * 1e6  # the first step may compile, load or fill something
     cut = np.minimum(kept, np.quantile(kept, 0.99, method="lower"))
     cost = EnvCost(
@@ -128,6 +140,7 @@ def _measure(env: Env, build_s: float, budget_s: float) -> EnvCost:
         cpu_us=cpu_s * 1e6 / len(steps),
         waiting_share=waiting_share,
         num_steps=len(steps),
+        slowness=float(np.median(reference)) / REFERENCE_US,
     )
     if not cost.waits:
         return cost
@@ -143,6 +156,21 @@ def _draw_actions(env: Env, deadline: float) -> list[Any]:
     while len(actions) < _MOST_ACTIONS and perf_counter() < deadline:
         actions.append(space.sample())
     return actions
+
+
+def _reference_us() -> list[float]:
+    times = []
+    for _ in range(_REFERENCE_REPEATS):
+        begin = perf_counter()
+        _reference_work()
+        times.append((perf_counter() - begin) * 1e6)
+    return times
+
+
+def _reference_work() -> None:
+    table = {"value": 1.0}
+    for number in range(1000):
+        table["value"] = abs(table["value"] - number) * 0.5
 
 
 def _others_run_during(env: Env, actions: Sequence[Any], step_s: float) -> bool:

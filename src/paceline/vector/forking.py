@@ -39,11 +39,8 @@ RUNNER_MODULES = (
     "gymnasium.vector",
     "multiprocessing.connection",
     "paceline.vector.runner",
-    "paceline.vector.group",
-    "paceline.vector.serial",
-    "paceline.vector.protocol",
-    "paceline.vector.infos",
-    "paceline.envs",
+    "paceline.vector.serving",
+    "paceline.vector.env_list",
 )
 """What every runner imports before it builds its environments."""
 

@@ -17,6 +17,7 @@ from paceline.analysis.recommend import Advice, EfficiencyBasis, recommend
 from paceline.analysis.rows import judge_learning, row_label, run_ledger, scaling_tables, throughput_samples
 from paceline.analysis.stats import Estimate, estimate_median
 from paceline.analysis.table import Learning, Notice, ScalingRow, ScalingTable
+from paceline.errors import RequestError
 from paceline.measure.result import Outcome, Results, RunResult
 
 
@@ -141,9 +142,13 @@ def analyse(results: Results, *, baseline: str | None = None, efficiency: Effici
         efficiency: which efficiency the scenarios use: per ``env`` or per ``core``.
 
     Raises:
-        RequestError: ``baseline`` is not the label of a measured row.
+        RequestError: ``baseline`` is not the label of a measured row, or the file is a bench's, which has no plans.
     """
     info = results.experiment_info
+    if info.kind == "bench":
+        raise RequestError(
+            "expected the results of training runs or a sweep, got those of a bench; run `paceline report` on its folder"
+        )
     tables = scaling_tables(results, baseline=baseline)
     workloads = tuple(_workload(table, efficiency) for table in tables)
     gpu = _gpu_sentence(results)

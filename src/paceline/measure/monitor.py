@@ -362,8 +362,14 @@ def tree_pss_bytes(pid: int) -> int | None:
     return sum_pss_bytes(descendants([pid]))
 
 
-def sum_pss_bytes(pids: Iterable[int]) -> int | None:
-    """Return the summed proportional set size of ``pids``, in bytes; ``None`` if one of the living is unreadable."""
+def sum_pss_bytes(pids: Iterable[int], parts: tuple[bytes, ...] = (b"Pss:",)) -> int | None:
+    """Return the summed proportional set size of ``pids``, in bytes; ``None`` if one of the living is unreadable.
+
+    Args:
+        pids: processes.
+        parts: the kernel's names of what to sum; ``Pss_Anon:`` and ``Pss_Shmem:`` leave out the pages of files, which
+            other programs may share and the kernel may drop.
+    """
     total = 0
     seen = 0
     for pid in pids:
@@ -377,10 +383,7 @@ def sum_pss_bytes(pids: Iterable[int]) -> int | None:
         except OSError:
             return None
         seen += 1
-        for line in text.splitlines():
-            if line.startswith(b"Pss:"):
-                total += int(line.split()[1]) * 1024
-                break
+        total += sum(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith(parts))
     return total if seen else None
 
 

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -19,7 +19,7 @@ from paceline.errors import ResultsError
 FORMAT = "paceline.results"
 FORMAT_VERSION = 1
 
-Outcome = Literal["ok", "oom", "timeout", "crash", "nan", "unsteady", "interrupted"]
+Outcome = Literal["ok", "oom", "timeout", "crash", "nan", "unsteady", "interrupted", "impossible"]
 
 
 class Record(BaseModel):
@@ -147,7 +147,7 @@ class ExperimentInfo(Record):
 
     total_experiments: int
     timestamp: str
-    kind: Literal["train", "sweep", "tune"] = "sweep"
+    kind: Literal["train", "sweep", "tune", "bench"] = "sweep"
     paceline_version: str = ""
     command: str = ""
     env_id: str = ""
@@ -171,8 +171,16 @@ class Results(Record):
         return dump_json(self, indent=1) + "\n"
 
 
-def parse_results(text: str, *, source: str | Path) -> Results:
+ResultsT = TypeVar("ResultsT", bound=Results)
+
+
+def parse_results(text: str, *, source: str | Path, cls: type[ResultsT] = Results) -> ResultsT:  # type: ignore[assignment]
     """Read the text of a ``results.json``.
+
+    Args:
+        text: the file's content.
+        source: what to call it in an error message.
+        cls: what it holds; a subclass reads more fields.
 
     Raises:
         ResultsError: not JSON, not paceline's format, a newer format version, or a field is missing or malformed.
@@ -197,7 +205,7 @@ def parse_results(text: str, *, source: str | Path) -> Results:
             f"{FORMAT_VERSION}); upgrade paceline"
         )
     try:
-        return Results.model_validate(data)
+        return cls.model_validate(data)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         path = ".".join(str(part) for part in problem["loc"])

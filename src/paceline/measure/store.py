@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from paceline.errors import OutputError, ResultsError
-from paceline.measure.result import Results, dump_json, parse_results
+from paceline.measure.result import Results, ResultsT, dump_json, parse_results
 from paceline.spec import Spec, dump_yaml
 
 RESULTS_FILE = "results.json"
@@ -196,11 +196,12 @@ def holds_run(path: Path) -> bool:
     return any((path / name).is_file() for name in RUN_MARKS)
 
 
-def load_results(path: str | Path) -> Results:
+def load_results(path: str | Path, cls: type[ResultsT] = Results) -> ResultsT:  # type: ignore[assignment]
     """Read the results of a run.
 
     Args:
         path: the run's folder, or the ``results.json`` itself.
+        cls: what it holds; a subclass reads more fields.
 
     Raises:
         ResultsError: missing, damaged, of another program, or of a newer paceline.
@@ -217,7 +218,7 @@ def load_results(path: str | Path) -> Results:
         ) from None
     except OSError as error:
         raise ResultsError(f"{file}: cannot be read: {error.strerror}; check the path and its permissions") from None
-    return parse_results(text, source=file)
+    return parse_results(text, source=file, cls=cls)
 
 
 def load_progress(path: Path) -> list[dict[str, Any]]:

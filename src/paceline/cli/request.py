@@ -126,7 +126,7 @@ def _plan_over_default(env_id: str, given: Any) -> Any:
     plan = default_plan(env_id, detect_machine()).model_dump(mode="json")
     if given.get("backend") == "serial":
         plan["num_env_runners"] = 0
-    elif given.get("backend") == "shm":
+    elif given.get("backend") in ("pipe", "shm", "thread", "native"):
         plan["num_env_runners"] = max(1, plan["num_env_runners"])
     return {**plan, **given}
 

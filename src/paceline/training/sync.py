@@ -49,11 +49,11 @@ def make_training_vec(spec: RunSpec, autoreset_mode: AutoresetMode = AutoresetMo
     """Build the environments of a run as its plan says.
 
     Raises:
-        PlanError: the run limits the time of a step, which only runner processes can.
+        PlanError: the run limits the time of a step, which only runners can.
         PacelineError: the environments cannot be built.
     """
     timeout_s = spec.step_timeout_s
-    if timeout_s is None and spec.plan.num_env_runners:
+    if timeout_s is None and spec.plan.resolved_backend in ("shm", "pipe", "thread"):
         timeout_s = STEP_TIMEOUT_S
     return make_vec(
         spec.env,

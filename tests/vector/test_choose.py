@@ -164,7 +164,7 @@ def test_a_cheap_step_stays_in_this_process() -> None:
     choice = choose_backend(cost_of(4.0), 16, 2)
     assert (choice.backend, choice.num_env_runners) == ("serial", 0)
     assert choice.reason == (
-        "serial: a step takes 4.0 us, so 16 in turn take about 93 us; 2 runners would take about 129 us, 74 us of it "
+        "serial: a step takes 4.0 us, so 16 in turn take about 93 us; 2 runners would take about 91 us, 42 us of it "
         "to wake them"
     )
 
@@ -183,7 +183,7 @@ def test_a_mujoco_step_goes_to_processes() -> None:
     choice = choose_backend(cost_of(45.0), 16, 2)
     assert (choice.backend, choice.num_env_runners) == ("shm", 2)
     assert choice.reason == (
-        "shm, 2 runners: a step takes 45 us, so 16 in turn would take about 749 us; 2 runners take about 473 us"
+        "shm, 2 runners: a step takes 45 us, so 16 in turn would take about 749 us; 2 runners take about 429 us"
     )
 
 
@@ -192,7 +192,7 @@ def test_waiting_steps_share_the_time_in_threads() -> None:
     assert (choice.backend, choice.num_env_runners) == ("thread", 16)
     assert choice.reason == (
         "thread, 16 threads: a step takes 2.1 ms but computes for 60 us of it, so 16 in turn would take about 34 ms; "
-        "16 threads that wait at the same time take about 2.2 ms"
+        "16 threads that wait at the same time take about 2.9 ms"
     )
     assert choose_backend(sleeping(), 32, 2).num_env_runners == 32
 

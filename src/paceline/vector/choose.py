@@ -4,13 +4,14 @@ The model, in microseconds per step of all N environments, for R runners of m = 
 
     in turn       SERIAL_STEP + N (t + ROW)
     R processes   WAKE + R WAKE_EACH + m (t + ROW + SHARED_ROW) (CROWDING if R > 1) + straggler
-    R threads     the larger of  WAKE + m (t + ROW) + straggler  and  N (c + THREAD_WAKE)
+    R that wait   root of (WAKE + m (t + ROW) + straggler)^2 + ((N (c + ROW) + R WAITER) / cores)^2
     straggler     s sqrt(m) z(R),   z(R) = inverse normal of (R - 3/8) / (R + 1/4)
 
 with t an environment step, s its standard deviation, c the part of it that computes. The straggler is how much later
-than the mean the last of R sums of m steps ends: the expected maximum of R normal variables (Blom, 1958). The constants
-are of one machine while it was quiet; on another, or among other programs, they grow as a fixed piece of work does that
-is timed beside the environment.
+than the mean the last of R sums of m steps ends: the expected maximum of R normal variables (Blom, 1958). Where
+environments wait, waiting and computing hide each other in part (threads compute one at a time: cores is 1 for them).
+The constants are of one machine while it was quiet; on another, or among other programs, they grow as a fixed piece of
+work does that is timed beside the environment.
 """
 
 from __future__ import annotations
@@ -36,22 +37,25 @@ __all__ = [
 ChosenBackend = Literal["serial", "pipe", "shm", "thread", "native"]
 """An execution. ``pipe`` is there to be compared with; nothing speaks for choosing it."""
 
-# Measured on 2 cores (autoreset same_step, no infos), contenders in turn, the least of 7 rounds: CartPole with 1, 4, 16
-# and 64 environments, busy loops of 20, 50 and 100 us with 2, 16 and 64, HalfCheetah with 2, 16 and 64.
+# Measured on 2 cores (autoreset same_step, no infos), contenders in turn, the least of 7 rounds: CartPole with 1 to 64
+# environments, busy loops of 20, 50 and 100 us with 2 to 64, HalfCheetah with 2 to 64.
 SERIAL_STEP_US = 5.0
 """A step of all environments, without the environments."""
 ROW_US = 1.5
 """What the loop adds to each environment's step: actions, observation, flags."""
-SHARED_ROW_US = 1.0
+SHARED_ROW_US = 0.5
 """What shared memory adds to that: the caller copies rows that another core has written."""
-WAKE_US = 62.0
-"""From the caller to sleeping runners and back."""
+WAKE_US = 30.0
+"""From the caller to waiting runners and back."""
 WAKE_EACH_US = 6.0
 """Of which each runner takes so much of the caller's time."""
-CROWDING = 1.05
+CROWDING = 1.03
 """How much longer a step takes while the other cores are busy as well (shared caches, clock rate)."""
-THREAD_WAKE_US = 25.0
-"""To wake a thread, and to hand it the interpreter lock."""
+PROCESS_WAITER_US = 50.0
+"""CPU time around a wait in a process of its own: being woken twice, by the caller and by what it waited for."""
+THREAD_WAITER_US = 60.0
+"""The same in a thread, and the interpreter lock handed over. Both fit 8 to 64 environments that sleep 2 ms, in 8 to 64
+threads and processes, to a fifth."""
 
 LEAST_GAIN = 1.25
 """How many times faster processes must be for their memory and their start to be worth it.
@@ -130,22 +134,22 @@ def shm_us(cost: EnvCost, num_envs: int, num_env_runners: int) -> float:
     return _waking_us(cost, num_env_runners) + stepping + _straggler_us(cost, per_runner, num_env_runners)
 
 
-def waiting_us(cost: EnvCost, num_envs: int, num_env_runners: int, wake_us: float, cores: int) -> float:
+def waiting_us(cost: EnvCost, num_envs: int, num_env_runners: int, waiter_us: float, cores: int) -> float:
     """Return the expected microseconds of a step of N environments that wait in R runners at the same time.
 
     Args:
         cost: of one of them.
         num_envs: N.
         num_env_runners: R.
-        wake_us: CPU time to wake a runner.
+        waiter_us: CPU time of a runner around its wait.
         cores: how many runners can compute at once.
     """
     per_runner = math.ceil(num_envs / num_env_runners)
     row_us = cost.slowness * ROW_US
     waiting = cost.slowness * WAKE_US + per_runner * (cost.mean_us + row_us)
     waiting += _straggler_us(cost, per_runner, num_env_runners)
-    computing = num_envs * (cost.cpu_us + row_us) + num_env_runners * cost.slowness * wake_us
-    return max(waiting, computing / cores)
+    computing = num_envs * (cost.cpu_us + row_us) + num_env_runners * cost.slowness * waiter_us
+    return math.hypot(waiting, computing / cores)
 
 
 def _choose_unmeasured(num_envs: int, cores: int, needs_process: bool) -> Choice:
@@ -195,16 +199,16 @@ def _choose_for_waiting(cost: EnvCost, num_envs: int, cores: int, *, threads: bo
     while it waits. But threads compute one at a time, so that with many cores processes may win.
     """
 
-    def expect(most: int, wake_us: float, at_once: int) -> tuple[int, float]:
+    def expect(most: int, waiter_us: float, at_once: int) -> tuple[int, float]:
         counts = range(2, min(num_envs, most) + 1)
-        expected = {count: waiting_us(cost, num_envs, count, wake_us, at_once) for count in counts}
+        expected = {count: waiting_us(cost, num_envs, count, waiter_us, at_once) for count in counts}
         runners = _fewest_alike(expected)
         return runners, expected[runners]
 
     backend: ChosenBackend = "shm"
-    runners, took_us = expect(MOST_PROCESSES_PER_CORE * cores, WAKE_US + WAKE_EACH_US, cores)
+    runners, took_us = expect(MOST_PROCESSES_PER_CORE * cores, PROCESS_WAITER_US, cores)
     if threads:
-        in_threads = expect(MOST_THREADS_PER_CORE * cores, THREAD_WAKE_US, 1)
+        in_threads = expect(MOST_THREADS_PER_CORE * cores, THREAD_WAITER_US, 1)
         if in_threads[1] <= LEAST_GAIN * took_us:
             backend, (runners, took_us) = "thread", in_threads
     who = _count(runners, "thread" if backend == "thread" else "runner")

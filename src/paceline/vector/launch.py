@@ -115,15 +115,15 @@ class AutoLauncher:
 def default_start_method(num_env_runners: int, platform: str = sys.platform) -> StartMethod:
     """Return the start method that has ``num_env_runners`` runners ready soonest, without needless parts.
 
-    Measured on 2 cores, seconds until R runners with one CartPole each are ready (median of 3, taken in turns), and
-    memory of each (PSS; the server takes 10 to 17 MB beside them)::
+    Measured on 2 cores, in turns: seconds until R runners with one CartPole each have been reset, and memory of each
+    (PSS; the server takes 10 to 17 MB beside them)::
 
-        R            1     2     4     8    32
-        spawn     0.23  0.39  0.79  0.87  3.80 s    21 to 25 MB each
-        forked    0.27  0.26  0.23  0.20  0.34 s    15, 12, 9, 7, 6 MB
+        R            1     2     4    32
+        spawn     0.19  0.17  0.37  3.1  s    22 to 30 MB each
+        forked    0.19  0.18  0.20  0.34 s    16, 12, 9, 5 MB
 
-    With HalfCheetah 0.36 and 0.36 s for R = 2, 1.39 and 0.37 s for R = 8. Below four runners there is little to gain
-    (and nothing where each has a core to load on), and a runner that depends on no other process is simpler.
+    With HalfCheetah 0.36 and 0.36 s for R = 2, 1.4 and 0.4 s for R = 8. Below four runners there is little to gain (and
+    nothing where each has a core to load on), and a runner that depends on no other process is simpler.
 
     Args:
         num_env_runners: R.

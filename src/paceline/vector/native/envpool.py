@@ -8,15 +8,16 @@ to, so that all of Gymnasium's autoreset modes work.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
 
-from paceline.errors import EnvRaisedError, PlanError, RequestError, SpecError, UnsupportedSpaceError
+from paceline.errors import EnvNotFoundError, EnvRaisedError, PlanError, RequestError, SpecError, UnsupportedSpaceError
 from paceline.vector.arrays import VecArrays
 from paceline.vector.batched import VecOptions
 from paceline.vector.native.simulation import EnvIds, Simulation
@@ -26,11 +27,18 @@ _SEED_BELOW = 2**31
 _NOT_INFOS = ("env_id", "players")
 
 
+class _Pool(NamedTuple):
+    """A pool, and which environments of the vector are its own 0, 1, .., int64 ``[n]``."""
+
+    handle: Any
+    ids: EnvIds
+
+
 class EnvpoolSimulation(Simulation):
     """N environments of one pool.
 
-    A pool's seeds are fixed when it is made: it is made in the first reset, and anew in every later reset that gives
-    seeds to all environments.
+    A pool's seeds are fixed when it is made: it is made in the first reset, and anew when all environments are given
+    seeds. Those that are given seeds while others are not move to a pool of their own.
 
     Args:
         name: EnvPool's id.
@@ -42,6 +50,7 @@ class EnvpoolSimulation(Simulation):
     Raises:
         PlanError: environments with several players, or faults that should be mended.
         SpecError: the task does not take one of ``kwargs``.
+        EnvNotFoundError: a library that the task needs is missing.
         UnsupportedSpaceError: nested actions.
     """
 
@@ -55,17 +64,14 @@ class EnvpoolSimulation(Simulation):
             )
         self._envpool = import_module("envpool")
         self._name = name
-        self._arguments = {**kwargs, "num_envs": num_envs, "num_threads": num_threads}
-        try:
-            spec = self._envpool.make_spec(name, **self._arguments)
-        except (AssertionError, TypeError, ValueError, KeyError) as error:
-            raise SpecError(
-                f"expected arguments that EnvPool's {name} takes, got {dict(kwargs)} ({error}); mend them"
-            ) from error
+        self._kwargs = dict(kwargs)
+        self._num_threads = num_threads
+        spec = self._make_spec(num_envs)
         if spec.config.max_num_players > 1:
             raise PlanError(f"expected an environment of one player for backend native, got {name}; choose another")
-        self.observation_space = _known_space(spec.gymnasium_observation_space)
-        self.action_space = _known_space(spec.gymnasium_action_space)
+        with _quiet_bounds():
+            self.observation_space = _known_space(spec.gymnasium_observation_space)
+            self.action_space = _known_space(spec.gymnasium_action_space)
         if isinstance(self.action_space, spaces.Dict | spaces.Tuple):
             raise UnsupportedSpaceError(
                 f"expected an action space that is not nested, got {self.action_space} of {name}"
@@ -76,35 +82,43 @@ class EnvpoolSimulation(Simulation):
             f"EnvPool {self._envpool.__version__} steps {name} in {num_threads} threads: its own implementation and "
             f"random stream, so not the data of the other backends"
         )
-        self._pool: Any = None
+        self._everyone: EnvIds = np.arange(num_envs)
+        self._pools: list[_Pool] = []
+        self._home = np.zeros(num_envs, np.int64)
+        self._local = np.zeros(num_envs, np.int32)
         self._infos: Columns = {}
-        self._reset_infos: dict[int, Columns] = {}
-        self._num_envs = num_envs
 
     def begin(self, env_ids: EnvIds, seeds: list[int | None] | None, arrays: VecArrays) -> None:
-        """Begin episodes; seeds must be given to all environments or to none.
+        """Begin episodes.
 
         Raises:
-            RequestError: seeds for some environments only, or too large ones.
+            RequestError: a seed of 2^31 or more.
         """
         if seeds is not None:
-            self._make_pool(env_ids, seeds)
-        observations, infos = self._called(self._pool.reset, env_ids.astype(np.int32))
-        ids, self._infos = _own_infos(infos)
-        _store(observations, arrays.observations, ids)
-        self._infos = _in_order(self._infos, ids)
+            given = [(index, seed) for index, seed in zip(env_ids.tolist(), seeds, strict=True) if seed is not None]
+            self._move_to_new_pool(np.array([index for index, _ in given]), [seed for _, seed in given])
+        results = []
+        for pool, rows in self._parts(env_ids):
+            observations, infos = self._called(pool.handle.reset, self._local[rows])
+            results.append((_store(pool, infos, observations, arrays.observations), infos))
+        self._infos = _columns(results)
 
     def advance(self, env_ids: EnvIds | None, arrays: VecArrays) -> None:
         """Step environments."""
-        actions = arrays.actions if env_ids is None else arrays.actions[env_ids]
-        ids32 = None if env_ids is None else env_ids.astype(np.int32)
-        observations, rewards, terminated, truncated, infos = self._called(self._pool.step, actions, ids32)
-        ids, self._infos = _own_infos(infos)
-        _store(observations, arrays.observations, ids)
-        arrays.rewards[ids] = rewards
-        arrays.terminated[ids] = terminated
-        arrays.truncated[ids] = truncated
-        self._infos = _in_order(self._infos, ids)
+        parts = self._parts(self._everyone if env_ids is None else env_ids)
+        for pool, rows in parts:
+            whole = env_ids is None and len(parts) == 1
+            actions = arrays.actions if whole else arrays.actions[rows]
+            self._called(pool.handle.send, actions, self._local if whole else self._local[rows])
+        results = []
+        for pool, _ in parts:
+            observations, rewards, terminated, truncated, infos = self._called(pool.handle.recv)
+            ids = _store(pool, infos, observations, arrays.observations)
+            arrays.rewards[ids] = rewards
+            arrays.terminated[ids] = terminated
+            arrays.truncated[ids] = truncated
+            results.append((ids, infos))
+        self._infos = _columns(results)
 
     def step_infos(self, env_ids: EnvIds | None) -> Columns:
         """Return EnvPool's own infos of the last step, such as ``elapsed_step``."""
@@ -120,24 +134,60 @@ class EnvpoolSimulation(Simulation):
         Raises:
             RequestError: always.
         """
-        raise RequestError(f"expected no new seed for env {env_index} of a pool, whose seeds are fixed, got {seed}")
+        raise RequestError(
+            f"expected no new seed for env {env_index} of a pool, whose seeds are fixed, got {seed}; reset it instead"
+        )
 
     def close(self) -> None:
-        """End the pool's threads."""
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
+        """End the pools' threads."""
+        for pool in self._pools:
+            pool.handle.close()
+        self._pools = []
 
-    def _make_pool(self, env_ids: EnvIds, seeds: list[int | None]) -> None:
-        if len(env_ids) < self._num_envs or None in seeds:
-            raise RequestError(
-                "expected seeds for all environments of an EnvPool, or for none, got some; reset all, or leave out "
-                "the seeds"
+    def _parts(self, env_ids: EnvIds) -> list[tuple[_Pool, EnvIds]]:
+        """Return the pools that have some of ``env_ids``, and which."""
+        if len(self._pools) == 1:
+            return [(self._pools[0], env_ids)]
+        home = self._home[env_ids]
+        return [(self._pools[k], env_ids[home == k]) for k in np.unique(home).tolist()]
+
+    def _move_to_new_pool(self, env_ids: EnvIds, seeds: list[int]) -> None:
+        if max(seeds) >= _SEED_BELOW:
+            raise RequestError(f"expected seeds below 2^31 for EnvPool, got {max(seeds)}; choose others")
+        with _quiet_bounds():
+            handle = self._called(
+                self._envpool.make,
+                self._name,
+                env_type="gymnasium",
+                num_envs=len(seeds),
+                num_threads=min(self._num_threads, len(seeds)),
+                seed=seeds,
+                **self._kwargs,
             )
-        if any(seed is not None and seed >= _SEED_BELOW for seed in seeds):
-            raise RequestError(f"expected seeds below 2^31 for EnvPool, got {max(filter(None, seeds))}; choose others")
-        self.close()
-        self._pool = self._called(self._envpool.make, self._name, env_type="gymnasium", seed=seeds, **self._arguments)
+            _ = handle.observation_space  # made, and kept, when it is first asked for: now, quietly
+        self._pools.append(_Pool(handle, env_ids))
+        self._home[env_ids] = len(self._pools) - 1
+        self._local[env_ids] = np.arange(len(env_ids))
+        left = np.unique(self._home)
+        for k in range(len(self._pools)):
+            if k not in left:
+                self._pools[k].handle.close()
+        self._pools = [self._pools[k] for k in left.tolist()]
+        self._home = np.searchsorted(left, self._home)
+
+    def _make_spec(self, num_envs: int) -> Any:
+        name = self._name
+        try:
+            return self._envpool.make_spec(name, num_envs=num_envs, num_threads=self._num_threads, **self._kwargs)
+        except ImportError as error:
+            reason = str(error).rstrip(".")
+            raise EnvNotFoundError(
+                f"expected what EnvPool needs for {name} to be installed, got: {reason}; install it"
+            ) from error
+        except (AssertionError, TypeError, ValueError, KeyError) as error:
+            raise SpecError(
+                f"expected arguments that EnvPool's {name} takes, got {self._kwargs} ({error}); mend them"
+            ) from error
 
     def _called(self, function: Any, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -148,6 +198,14 @@ class EnvpoolSimulation(Simulation):
             ) from error
 
 
+@contextmanager
+def _quiet_bounds() -> Iterator[None]:
+    """Drop the warning that bounds are given in double precision for single: nothing that a user can change."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*precision lowered by casting", category=UserWarning)
+        yield
+
+
 def _known_space(space: Any) -> Any:
     """Return a space as Gymnasium's: EnvPool leaves those with several parts as plain dicts."""
     if isinstance(space, dict):
@@ -155,30 +213,30 @@ def _known_space(space: Any) -> Any:
     return space
 
 
-def _own_infos(infos: Mapping[str, Any]) -> tuple[NDArray[np.int64], Columns]:
-    """Return which environments were stepped, in EnvPool's order, and the infos that are one value each."""
-    ids = infos["env_id"].astype(np.int64)
-    columns = {
-        key: value
-        for key, value in infos.items()
-        if key not in _NOT_INFOS and isinstance(value, np.ndarray) and len(value) == len(ids)
-    }
-    return ids, columns
+def _columns(results: Sequence[tuple[EnvIds, Mapping[str, Any]]]) -> Columns:
+    """Return the infos that are one array for all environments, rows in ascending order of these."""
+    order = np.argsort(np.concatenate([ids for ids, _ in results]))
+    columns: Columns = {}
+    for key in results[0][1]:
+        parts = [infos.get(key) for _, infos in results]
+        if key not in _NOT_INFOS and all(isinstance(part, np.ndarray) for part in parts):
+            columns[key] = np.concatenate(parts)[order]  # type: ignore[arg-type]
+    return columns
 
 
-def _in_order(columns: Columns, ids: NDArray[np.int64]) -> Columns:
-    if (ids[1:] > ids[:-1]).all():
-        return columns
-    order = np.argsort(ids)
-    return {key: column[order] for key, column in columns.items()}
+def _store(pool: _Pool, infos: Mapping[str, Any], observations: Any, target: Any) -> EnvIds:
+    """Write observations into the rows of their environments, and return which these are, in the pool's order."""
+    ids: EnvIds = pool.ids[infos["env_id"]]
+    _store_rows(observations, target, ids)
+    return ids
 
 
-def _store(source: Any, target: Any, ids: NDArray[np.int64]) -> None:
+def _store_rows(source: Any, target: Any, ids: EnvIds) -> None:
     if isinstance(target, dict):
         for key, part in target.items():
-            _store(source[key], part, ids)
+            _store_rows(source[key], part, ids)
     elif isinstance(target, tuple):
         for part, other in zip(target, source, strict=True):
-            _store(other, part, ids)
+            _store_rows(other, part, ids)
     else:
         target[ids] = source

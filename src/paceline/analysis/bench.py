@@ -16,7 +16,7 @@ from paceline.analysis.crossover import (
     paired_ratio,
     sizes_text,
 )
-from paceline.analysis.stats import Estimate, estimate_median
+from paceline.analysis.stats import Estimate, estimate_median, median
 from paceline.measure.bench_result import BENCH_PHASES, FREE_RUNNING, LOOP, BenchCase, BenchResults, EnvProfile
 from paceline.measure.ledger import ENV_STEP, TRANSFER, UNATTRIBUTED
 
@@ -26,6 +26,8 @@ WAITING_BELOW = 0.5
 """An environment that computes for less than this share of its step waits for something else."""
 UNEVEN_ABOVE = 3.0
 """95th percentile / median of a step's time above which waiting for the slowest is worth a word."""
+NOISY_ABOVE = 0.15
+"""Half width of a case's interval, as a share of its speed, above which the machine counts as busy."""
 MUCH_LOST = 0.1
 """Share of the time beyond which what takes it is told with the recommendation."""
 
@@ -274,7 +276,7 @@ def _verdict(
 
 def _advice(results: BenchResults, best: BenchRow | None) -> list[str]:
     env = results.env
-    said = list(results.notes)
+    said = [*_unsteady(results), *results.notes]
     if env is None:
         return said
     cores = results.experiment_info.machine.get("usable_cores")
@@ -294,6 +296,21 @@ def _advice(results: BenchResults, best: BenchRow | None) -> list[str]:
     if best is not None and best.shares:
         said += _what_is_lost(env, best, results.settings.get("batch_size") is not None)
     return said
+
+
+def _unsteady(results: BenchResults) -> list[str]:
+    """Say so where the windows of a case differ so much that little can be told."""
+    widths = [
+        (case.median_ci95[1] - case.median_ci95[0]) / 2 / case.median_sps
+        for case in (*results.experiments, *results.ceilings)
+        if case.median_ci95 and case.median_sps
+    ]
+    if not widths or median(widths) <= NOISY_ABOVE:
+        return []
+    return [
+        f"The windows of a case differ by ±{median(widths):.0%} in the median: other programs used the machine. "
+        f"Measure again on a quiet one, or with more and longer windows (--rounds, --seconds)."
+    ]
 
 
 def _what_is_lost(env: EnvProfile, best: BenchRow, first_ready: bool) -> list[str]:
@@ -331,8 +348,8 @@ def _method(results: BenchResults) -> list[str]:
         "The ceiling: as many processes as the parallel executions have runners, each stepping its share of the "
         "environments in turn, never waiting for another. The loop: all of them in one process, no vector environment.",
         "Time is that of an average runner: in its environments (with waiting for a core, or for Python's lock), "
-        "waiting for the slowest (half of the time from the first to the last), waking up, and the caller's copying and "
-        "signalling; what none of these claims is the rest.",
+        "waiting for the slowest (half of the time from the first to the last), waking up, and the caller's copying "
+        "and signalling; what none of these claims is the rest.",
     ]
     memory = next((case.memory for case in results.experiments if case.memory), None)
     if memory is not None:

@@ -147,7 +147,7 @@ def analyse(results: Results, *, baseline: str | None = None, efficiency: Effici
     info = results.experiment_info
     if info.kind == "bench":
         raise RequestError(
-            "expected the results of training runs or a sweep, got those of a bench; run `paceline report` on its folder"
+            "expected the results of training runs or a sweep, got those of a bench; run `paceline report` on it"
         )
     tables = scaling_tables(results, baseline=baseline)
     workloads = tuple(_workload(table, efficiency) for table in tables)

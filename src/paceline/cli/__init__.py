@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PacelineError as error:
         return _fail(error, debug=debug)
     except KeyboardInterrupt:
-        saves = bool(words) and words[0] in ("train", "sweep")
+        saves = bool(words) and words[0] in ("train", "sweep", "bench")
         print("stopped; everything so far is saved" if saves else "stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:

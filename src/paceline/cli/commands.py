@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paceline.cli.request import refuse_two_folders, resumed_data, run_data, stored_sweep, sweep_data
+from paceline.cli.request import bench_data, refuse_two_folders, resumed_data, run_data, stored_sweep, sweep_data
 from paceline.errors import RequestError
 
 if TYPE_CHECKING:
@@ -67,6 +67,22 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out or default_out(spec.base.env.id, "sweep"))
     with _reporting(out, _print_report):
         sweep(spec, out, resume=bool(arguments.resume), dry_run=arguments.dry_run, command=_command(arguments))
+    return 0
+
+
+def run_bench(arguments: argparse.Namespace) -> int:
+    """Measure environments alone, without a learner: which execution steps them fastest."""
+    from paceline.bench.display import make_display
+    from paceline.bench.runner import bench
+    from paceline.bench.spec import BenchSpec
+    from paceline.measure.store import default_out
+    from paceline.spec import build_spec
+
+    spec = build_spec(BenchSpec, bench_data(arguments), source="bench")
+    out = Path(arguments.out or default_out(spec.env.id, "bench"))
+    display = make_display(sys.stderr if arguments.json else None)  # standard output is for the results alone
+    with _reporting(out, _print_results if arguments.json else _print_report):
+        bench(spec, out, display=display, command=_command(arguments))
     return 0
 
 
@@ -172,6 +188,10 @@ def _print_report(paths: ReportPaths) -> None:
     if paths.plan is not None:
         print(f"plan      {paths.plan}   (paceline train ENV --plan {shlex.quote(str(paths.plan))})")
     sys.stdout.flush()
+
+
+def _print_results(paths: ReportPaths) -> None:
+    print((paths.text.parent / "results.json").read_text(encoding="utf-8"), end="", flush=True)
 
 
 def _episodes(count: int) -> str:

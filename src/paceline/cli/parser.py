@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from paceline._version import __version__
-from paceline.cli.commands import run_doctor, run_evaluate, run_report, run_sweep, run_train
+from paceline.cli.commands import run_bench, run_doctor, run_evaluate, run_report, run_sweep, run_train
 from paceline.errors import RequestError
 
 _EPILOG = """\
@@ -17,6 +17,7 @@ examples:
   paceline doctor
   paceline train CartPole-v1 --total-steps 150000 --out runs/cartpole
   paceline sweep HalfCheetah-v5 --num-env-runners 0,1,2 --num-envs-per-env-runner 1,4,16 --out runs/sweep
+  paceline bench HalfCheetah-v5 --num-envs 1,8,32,128
   paceline report runs/sweep
   paceline evaluate runs/cartpole --episodes 100
 
@@ -44,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_doctor(commands)
     _add_train(commands)
     _add_sweep(commands)
+    _add_bench(commands)
     _add_report(commands)
     _add_evaluate(commands)
     return parser
@@ -194,9 +196,64 @@ def _add_sweep(commands: Any) -> None:
     )
 
 
+def _add_bench(commands: Any) -> None:
+    parser = _command_parser(
+        commands,
+        "bench",
+        run_bench,
+        "The defaults take about a minute for HalfCheetah-v5. What cannot run an environment is told as such.\n"
+        "\n"
+        "examples:\n"
+        "  paceline bench HalfCheetah-v5\n"
+        "  paceline bench CartPole-v1 --backends serial,pipe,shm,thread --num-envs 1,20,50,200 --out runs/bench\n"
+        "  paceline bench my_file:MyEnv --num-envs 8,64 --num-env-runners 4 --actions actions.npy --path step\n"
+        "  paceline bench 'synthetic:sleep?ms=2&sigma=1' --backends shm --num-envs 32 --num-env-runners 32 "
+        "--batch-size 16\n"
+        "  paceline report runs/bench",
+    )
+    parser.add_argument("env", metavar="ENV", help="environment")
+    parser.add_argument(
+        "--backends", metavar="B,B,..", help="any of serial, pipe, shm, thread, native (default all but pipe)"
+    )
+    parser.add_argument("--num-envs", metavar="N,N,..", help="numbers of environments (default 1,8,32,128)")
+    parser.add_argument(
+        "--num-env-runners",
+        type=_whole_number,
+        metavar="R",
+        help="runners (processes or threads) of the parallel executions (default: one per usable core)",
+    )
+    parser.add_argument(
+        "--actions", metavar="WHAT", help="random, zero or an .npy file [T, ..] or [T, M, ..] (default random)"
+    )
+    parser.add_argument("--seconds", type=_number, metavar="S", help="length of a measured window (default 0.3)")
+    parser.add_argument("--rounds", type=_whole_number, metavar="K", help="windows of each case (default 6)")
+    parser.add_argument(
+        "--path", choices=("send", "step"), help="send and recv, or Gymnasium's step with its copies (default send)"
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=_whole_number,
+        metavar="B",
+        help="environments that recv waits for, first ready first (default all)",
+    )
+    parser.add_argument("--infos", choices=("none", "all"), help="which infos travel (default none)")
+    parser.add_argument(
+        "--max-minutes", type=_number, metavar="M", help="start nothing new after so many minutes (default 10)"
+    )
+    parser.add_argument(
+        "--case-timeout-s",
+        type=_number,
+        metavar="S",
+        help="seconds after which a set-up or a window counts as hung (default 120)",
+    )
+    parser.add_argument("--seed", type=_whole_number, help="seed of actions and first resets (default 0)")
+    parser.add_argument("--out", metavar="DIR", help="folder for results (default runs/<env>-bench-<time>)")
+    parser.add_argument("--json", action="store_true", help="print results.json; progress goes to standard error")
+
+
 def _add_report(commands: Any) -> None:
     parser = _command_parser(commands, "report", run_report, "example:\n  paceline report runs/sweep")
-    parser.add_argument("folder", metavar="DIR", help="the --out folder of train or sweep")
+    parser.add_argument("folder", metavar="DIR", help="the --out folder of train, sweep or bench")
     parser.add_argument("--html", action="store_true", help="accepted for completeness: report.html is always written")
 
 
@@ -224,7 +281,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("env", nargs="?", metavar="ENV", help="environment; may be left out with --config")
     parser.add_argument("--algo", metavar="NAME", help="algorithm (default ppo)")
     parser.add_argument("--config", metavar="FILE", help="YAML file with env, algo, plan, budget, seed")
-    parser.add_argument("--backend", metavar="NAME", help="auto, serial or shm")
+    parser.add_argument("--backend", metavar="NAME", help="auto, serial, thread, pipe, shm or native")
     parser.add_argument("--inference", metavar="WHERE", help="where the policy acts: learner")
     parser.add_argument("--schedule", metavar="NAME", help="sync")
     parser.add_argument("--device", metavar="NAME", help="auto, cpu or gpu")

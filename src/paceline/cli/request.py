@@ -69,6 +69,25 @@ def sweep_data(arguments: argparse.Namespace) -> dict[str, Any]:
     return {**data, "base": base, "axes": axes, **{key: value for key, value in options.items() if value is not None}}
 
 
+def bench_data(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return a bench's nested data."""
+    options = {
+        "backends": None if arguments.backends is None else [name.strip() for name in arguments.backends.split(",")],
+        "num_envs": None if arguments.num_envs is None else _numbers("num_envs", arguments.num_envs),
+        "num_env_runners": arguments.num_env_runners,
+        "actions": arguments.actions,
+        "seconds": arguments.seconds,
+        "rounds": arguments.rounds,
+        "path": arguments.path,
+        "batch_size": arguments.batch_size,
+        "infos": arguments.infos,
+        "max_minutes": arguments.max_minutes,
+        "case_timeout_s": arguments.case_timeout_s,
+        "seed": arguments.seed,
+    }
+    return {"env": {"id": arguments.env}, **{key: value for key, value in options.items() if value is not None}}
+
+
 def _with_options(data: dict[str, Any], arguments: argparse.Namespace, more: dict[str, Any]) -> dict[str, Any]:
     from paceline.spec import set_field
 

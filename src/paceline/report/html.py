@@ -27,13 +27,18 @@ def render_html(source: ReportInput) -> str:
     Args:
         source: results and the findings made of them.
     """
+    return render_page("report.html.j2", build_page(source))
+
+
+def render_page(template: str, page: object) -> str:
+    """Return ``page`` as the named template marks it up, with the style and the script that all pages share."""
     script = _template("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         _environment()
-        .get_template("report.html.j2")
+        .get_template(template)
         .render(
-            page=build_page(source),
+            page=page,
             style=Markup(_template("report.css").replace("{{ phase_rules }}", _phase_rules())),
             script=Markup(script),
             script_hash=digest,

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from paceline.measure import ledger
+from paceline.measure.bench_result import STRAGGLER, WAKEUP
 
 BLACK = "#000000"
 ORANGE = "#E69F00"
@@ -39,6 +40,8 @@ class PhaseStyle(NamedTuple):
 PHASE_STYLES: dict[str, PhaseStyle] = {
     ledger.ENV_STEP: PhaseStyle(BLUE, "", "environments step"),
     ledger.RUNNER_WAIT: PhaseStyle(ORANGE, "//", "waiting for runners: wake-ups and stragglers"),
+    STRAGGLER: PhaseStyle(ORANGE, "//", "runners that are done wait for the slowest"),
+    WAKEUP: PhaseStyle(SKY, "--", "from the signal to a runner's first instruction"),
     ledger.INFERENCE: PhaseStyle(GREEN, "..", "the policy chooses actions"),
     ledger.TRANSFER: PhaseStyle(YELLOW, "xx", "copies between envs, storage and device"),
     ledger.LEARNER_UPDATE: PhaseStyle(VERMILION, "\\\\", "gradient steps"),
@@ -109,3 +112,27 @@ def runner_styles(counts: Iterable[int]) -> dict[int, RunnerStyle]:
         runners: RunnerStyle(_RUNNER_COLORS[index % size], _RUNNER_MARKERS[(index + index // size) % size])
         for index, runners in enumerate(sorted(set(counts)))
     }
+
+
+class ExecutionStyle(NamedTuple):
+    """How one execution of environments is drawn: ``dash`` is matplotlib's, for the lines between its markers."""
+
+    color: str
+    marker: str
+    dash: str = "-"
+
+
+EXECUTION_STYLES: dict[str, ExecutionStyle] = {
+    "serial": ExecutionStyle(BLUE, "o"),
+    "pipe": ExecutionStyle(PURPLE, "v"),
+    "shm": ExecutionStyle(VERMILION, "D"),
+    "thread": ExecutionStyle(GREEN, "^"),
+    "native": ExecutionStyle(ORANGE, "s"),
+    "free-running": ExecutionStyle(BLACK, "", "--"),
+    "loop": ExecutionStyle(GREY, "", ":"),
+}
+
+
+def execution_style(name: str) -> ExecutionStyle:
+    """Return the style of an execution; one of a newer version is sky blue."""
+    return EXECUTION_STYLES.get(name) or ExecutionStyle(SKY, "P")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import textwrap
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +17,7 @@ from paceline.report.panel_text import say
 from paceline.report.view import ReportInput
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WIDTH_IN = 14.0
@@ -52,13 +54,18 @@ def draw_dashboard(source: ReportInput) -> bytes:
     Args:
         source: results and the findings made of them.
     """
+    return to_png(lambda: dashboard(source))
+
+
+def to_png(draw: Callable[[], Figure]) -> bytes:
+    """Return the figure that ``draw`` makes, in the dashboards' style, as a PNG file's content."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     with matplotlib.rc_context(cast(Any, STYLE)), warnings.catch_warnings():
         # A name in a script that the bundled font lacks is drawn as boxes; that is no reason to have no picture.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure = dashboard(source)
+        figure = draw()
         FigureCanvasAgg(figure)
         picture = BytesIO()
         figure.savefig(picture, dpi=DPI, format="png", facecolor="white", metadata={"Software": "paceline"})
@@ -67,22 +74,11 @@ def draw_dashboard(source: ReportInput) -> bytes:
 
 def dashboard(source: ReportInput) -> Figure:
     """Lay out the dashboard: header, then three rows of two panels."""
-    from matplotlib.figure import Figure as NewFigure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     from paceline.report import panels_run, panels_sweep
 
     single = source.single_run
     rows_in = panels_run.ROW_HEIGHTS_IN if single else panels_sweep.row_heights_in(source.findings.primary)
-    lines = textwrap.wrap(view.verdict(source), 76, max_lines=4, placeholder=" …", break_on_hyphens=False)
-    caption = textwrap.wrap(_caption(source), 116)
-    header_in = 0.5 + 0.36 * len(lines) + 0.25 * len(caption)
-    engine = ConstrainedLayoutEngine(w_pad=0.18, h_pad=0.16, wspace=0.03, hspace=0.03)
-    figure = NewFigure(figsize=(WIDTH_IN, header_in + sum(rows_in)), layout=engine)
-    header, body = figure.subfigures(2, 1, height_ratios=[header_in, sum(rows_in)], squeeze=False).flat
-    header.text(0.016, 0.9, "\n".join(lines), va="top", fontsize=20, fontweight="bold", linespacing=1.25)
-    header.text(0.016, 0.06, "\n".join(caption), va="bottom", fontsize=13.5, color="#59626F")
-    panels = list(body.subplots(3, 2, gridspec_kw={"height_ratios": rows_in}).flat)
+    figure, panels = headed_figure(view.verdict(source), _caption(source), rows_in)
     if single:
         panels_run.draw_panels(panels, source.findings, single)
     elif source.findings.primary is not None:
@@ -93,15 +89,43 @@ def dashboard(source: ReportInput) -> Figure:
     return figure
 
 
+def headed_figure(verdict: str, caption: str, rows_in: Sequence[float]) -> tuple[Figure, list[Axes]]:
+    """Return a figure with ``verdict`` and ``caption`` on top, and its panels, two in each row.
+
+    Args:
+        verdict: what stands first, in large type.
+        caption: what was measured on what, below it.
+        rows_in: heights of the rows, inches.
+    """
+    from matplotlib.figure import Figure as NewFigure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    lines = textwrap.wrap(verdict, 76, max_lines=4, placeholder=" …", break_on_hyphens=False)
+    below = textwrap.wrap(caption, 116)
+    header_in = 0.5 + 0.36 * len(lines) + 0.25 * len(below)
+    engine = ConstrainedLayoutEngine(w_pad=0.18, h_pad=0.16, wspace=0.03, hspace=0.03)
+    figure = NewFigure(figsize=(WIDTH_IN, header_in + sum(rows_in)), layout=engine)
+    header, body = figure.subfigures(2, 1, height_ratios=[header_in, sum(rows_in)], squeeze=False).flat
+    header.text(0.016, 0.9, "\n".join(lines), va="top", fontsize=20, fontweight="bold", linespacing=1.25)
+    header.text(0.016, 0.06, "\n".join(below), va="bottom", fontsize=13.5, color="#59626F")
+    panels = body.subplots(len(rows_in), 2, gridspec_kw={"height_ratios": list(rows_in)}, squeeze=False)
+    return figure, list(panels.flat)
+
+
 def _caption(source: ReportInput) -> str:
     info = source.results.experiment_info
-    machine = source.findings.machine
+    findings = source.findings
+    return caption_text(info.env_id or findings.env_id, info.algo or findings.algo, findings.machine, info.timestamp)
+
+
+def caption_text(env_id: str, what: str, machine: Mapping[str, Any], timestamp: str) -> str:
+    """Return the line below the verdict: environment, ``what``, processor, cores and date."""
     cores = machine.get("usable_cores")
     parts = [
-        formats.one_line(info.env_id or source.findings.env_id, 60),
-        info.algo or source.findings.algo,
+        formats.one_line(env_id, 60),
+        what,
         formats.one_line(str(machine.get("cpu_model") or ""), 48),
         f"{formats.significant(float(cores))} usable cores" if isinstance(cores, int | float) else "",
-        formats.when(info.timestamp),
+        formats.when(timestamp),
     ]
     return "  ·  ".join(part for part in parts if part)

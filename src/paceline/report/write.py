@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paceline.analysis.findings import analyse
+from paceline.measure.bench_result import BenchResults
+from paceline.measure.result import Results
 from paceline.measure.store import load_results, write_atomically
+from paceline.report.bench_page import render_bench_html
+from paceline.report.bench_plots import draw_bench_dashboard
+from paceline.report.bench_text import render_bench_text
+from paceline.report.bench_view import bench_input
 from paceline.report.html import render_html
 from paceline.report.plots import draw_dashboard
 from paceline.report.text import render_text
@@ -53,9 +59,16 @@ def write_report(out_dir: Path, *, html: bool = True) -> ReportPaths:
         ResultsError: there are no results, or they are damaged or of another program.
         OutputError: a file cannot be written.
     """
-    results = load_results(out_dir)
-    source = ReportInput(results, analyse(results))
+    results: Results = load_results(out_dir)
     text, picture, page = out_dir / TEXT_NAME, out_dir / PICTURE_NAME, out_dir / PAGE_NAME
+    if results.experiment_info.kind == "bench":
+        bench = bench_input(load_results(out_dir, BenchResults))
+        _write(text, render_bench_text(bench))
+        _write(picture, draw_bench_dashboard(bench))
+        if html:
+            _write(page, render_bench_html(bench))
+        return ReportPaths(text, picture, page if html else None, None, bench.findings.verdict)
+    source = ReportInput(results, analyse(results))
     _write(text, render_text(source))
     _write(picture, draw_dashboard(source))
     if html:

@@ -16,6 +16,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 
 Env = gymnasium.Env[Any, Any]
 
@@ -32,7 +33,7 @@ crowded, CartPole's step came out at 6 us and, minutes later, at 11 us.)
 """
 _REFERENCE_REPEATS = 5
 
-_MOST_STEPS = 1000
+_MOST_STEPS = 3000
 _MOST_ACTIONS = 32
 _TICKS_PER_STEP = 20
 _FEWEST_TICKS_PER_STEP = 5
@@ -49,11 +50,12 @@ class EnvCost:
         reset_us: microseconds of a reset, median.
         step_us: microseconds of a step, median.
         p95_us: 95th percentile of these.
-        mean_us: mean of a step, the resets between episodes that fell into the measurement included.
-        cv: standard deviation / mean of a step. (Here and in the mean, the slowest hundredth is cut to size: it is made
-            by other programs more often than by the environment.)
+        mean_us: mean of a step, the resets between episodes that fell into the measurement included, the time in a
+            queue for a core not.
+        cv: standard deviation / mean of a step; of one that computes, of its CPU time. (Here and in the mean, the
+            slowest hundredth is cut to size: it is made by other programs more often than by the environment.)
         cpu_us: microseconds of CPU time of a step, all threads of this process.
-        waiting_share: share of a step in which it neither computed nor stood in the queue for a core.
+        waiting_share: share of a step in which it did not compute, the time in a queue for a core not counted.
         releases_gil: whether other Python threads ran meanwhile; None where it does not wait.
         num_steps: how many steps were taken.
         slowness: how many times longer than on the quiet machine of :data:`REFERENCE_US` the same work took meanwhile.
@@ -112,13 +114,15 @@ def _measure(env: Env, build_s: float, budget_s: float) -> EnvCost:
     resets = [perf_counter() - begin]
     actions = _draw_actions(env, perf_counter() + budget_s / 10)
     steps: list[float] = []
+    cpu_of_steps: list[float] = []
     over = False
     reference_us = _reference_us()
     meter = _CpuMeter()
     while True:
-        begin = perf_counter()
+        cpu_begin, begin = time.thread_time(), perf_counter()
         _, _, terminated, truncated, _ = env.step(actions[len(steps) % len(actions)])
         end = perf_counter()
+        cpu_of_steps.append(time.thread_time() - cpu_begin)
         steps.append(end - begin)
         over = bool(terminated or truncated)
         if end >= deadline or len(steps) > _MOST_STEPS:
@@ -126,17 +130,23 @@ def _measure(env: Env, build_s: float, budget_s: float) -> EnvCost:
         if over:
             env.reset()
             resets.append(perf_counter() - end)
-    cpu_s, waiting_share = meter.read()
+    cpu_s, waiting_s = meter.read()
     reference_us = min(reference_us, _reference_us())  # a burst of something else that is over counts for nothing
-    kept = np.array(steps[1:] or steps) * 1e6  # the first step may compile, load or fill something
-    cut = np.minimum(kept, np.quantile(kept, 0.99, method="lower"))
+    first = min(1, len(steps) - 1)  # the first step may compile, load or fill something
+    wall_us, thread_us = np.array(steps[first:]) * 1e6, np.array(cpu_of_steps[first:]) * 1e6
+    waiting_share = waiting_s / (cpu_s + waiting_s)
+    # Where this thread alone computes, its CPU time says what a step takes without other programs in its way.
+    computes_here = waiting_share < WAITING_SHARE and sum(cpu_of_steps) > cpu_s / 2
+    spread_us = _cut(thread_us if computes_here else wall_us)
+    own_us = (cpu_s + waiting_s) * 1e6 / len(steps)
+    mean_us = float(min(_cut(wall_us).mean(), spread_us.mean())) + sum(resets[1:]) * 1e6 / len(steps)
     cost = EnvCost(
         build_s=build_s,
         reset_us=float(np.median(resets)) * 1e6,
-        step_us=float(np.median(kept)),
-        p95_us=float(np.quantile(kept, 0.95)),
-        mean_us=float(cut.mean()) + sum(resets[1:]) * 1e6 / len(steps),
-        cv=float(cut.std() / cut.mean()),
+        step_us=float(np.median(wall_us)),
+        p95_us=float(np.quantile(wall_us, 0.95)),
+        mean_us=min(mean_us, own_us),
+        cv=float(spread_us.std() / spread_us.mean()),
         cpu_us=cpu_s * 1e6 / len(steps),
         waiting_share=waiting_share,
         num_steps=len(steps),
@@ -156,6 +166,10 @@ def _draw_actions(env: Env, deadline: float) -> list[Any]:
     while len(actions) < _MOST_ACTIONS and perf_counter() < deadline:
         actions.append(space.sample())
     return actions
+
+
+def _cut(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.minimum(times, np.quantile(times, 0.99, method="lower"))
 
 
 def _reference_us() -> float:
@@ -215,12 +229,12 @@ class _CpuMeter:
         self._begin = (perf_counter(), time.process_time(), _queued_s())
 
     def read(self) -> tuple[float, float]:
-        """Return the seconds of CPU time since the beginning, and the share of the time that was waiting."""
+        """Return the seconds of CPU time since the beginning, and those spent neither computing nor in the queue."""
         wall_s, cpu_s, queued_s = (
             now - then
             for now, then in zip((perf_counter(), time.process_time(), _queued_s()), self._begin, strict=True)
         )
-        return cpu_s, max(0.0, 1.0 - (cpu_s + queued_s) / wall_s)
+        return cpu_s, max(0.0, wall_s - cpu_s - queued_s)
 
 
 def _queued_s() -> float:

@@ -139,10 +139,12 @@ def _measure(env: Env, build_s: float, budget_s: float) -> EnvCost:
     computes_here = waiting_share < WAITING_SHARE and sum(cpu_of_steps) > cpu_s / 2
     spread_us = _cut(thread_us if computes_here else wall_us)
     own_us = (cpu_s + waiting_s) * 1e6 / len(steps)
-    mean_us = float(min(_cut(wall_us).mean(), spread_us.mean())) + sum(resets[1:]) * 1e6 / len(steps)
+    reset_us = float(np.median(resets)) * 1e6  # rather than the mean: a reset may be interrupted for milliseconds
+    resets_us = reset_us * (len(resets) - 1) / len(steps)
+    mean_us = float(min(_cut(wall_us).mean(), spread_us.mean())) + resets_us
     cost = EnvCost(
         build_s=build_s,
-        reset_us=float(np.median(resets)) * 1e6,
+        reset_us=reset_us,
         step_us=float(np.median(wall_us)),
         p95_us=float(np.quantile(wall_us, 0.95)),
         mean_us=min(mean_us, own_us),

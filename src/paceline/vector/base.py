@@ -147,6 +147,16 @@ class VecEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     def statistics(self) -> VecStatistics:
         """Return where time went since the first step."""
 
+    @property
+    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]  # as Gymnasium's own subclasses do
+        """The seed of each environment's own generator; raises as :meth:`call` does."""
+        return self.get_attr("np_random_seed")
+
+    @property  # type: ignore[misc]
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """Each environment's own generator (a copy, where it is in another process); raises as :meth:`call` does."""
+        return self.get_attr("np_random")
+
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """Call a method of every environment, or read an attribute, and return the results, one of each environment.
 

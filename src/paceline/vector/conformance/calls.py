@@ -24,6 +24,7 @@ class CallChecks(BackendUnderTest):
         with self.opened(ProbeEnv) as venv:
             n = venv.num_envs
             venv.reset(seed=0)
+            require_same(venv.env_seeds, venv.np_random_seed, "np_random_seed: that of each environment")
             require(venv.render_mode == "rgb_array", "render_mode is the environments'")
             require(venv.metadata["render_fps"] == 7, "metadata is the environments'")
             require_same((0.0,) * n, venv.get_attr("level"), "get_attr: a value of each environment")

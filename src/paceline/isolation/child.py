@@ -11,7 +11,6 @@ goes wrong is an event as well:
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -24,11 +23,11 @@ from typing import Any, Protocol, TextIO
 
 from paceline.errors import EnvTimeoutError, NonFiniteLossError, OutOfMemoryError, PacelineError, SpecError
 from paceline.measure.result import Outcome
+from paceline.process_death import die_with_parent
 
 Request = Mapping[str, Any]
 Emit = Callable[[Mapping[str, Any]], None]
 
-_PR_SET_PDEATHSIG = 1
 
 XLA_OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 """What errors of XLA's allocator say."""
@@ -104,18 +103,10 @@ def load_entry_point(dotted: str) -> Any:
         raise SpecError(f"expected an entry point package.module:function, got {dotted!r} ({error})") from None
 
 
-def die_with_parent(parent_pid: int) -> None:
-    """Ask the kernel to kill this process when its parent dies (Linux), and stop now if that has happened already."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent_pid:
-        os._exit(1)
-
-
 def main(argv: list[str]) -> int:
     """Run the task that standard input names."""
     events_fd, parent_pid = int(argv[0]), int(argv[1])
-    die_with_parent(parent_pid)
+    die_with_parent(parent_pid, exit_status=1)
     os.set_inheritable(events_fd, False)
     with os.fdopen(os.dup(0), encoding="utf-8") as requests:  # a descriptor that nothing it starts inherits
         return _serve(requests, events_fd)

@@ -157,7 +157,8 @@ def _choose(
     native_reason = None
     if not needs_process and len(set(map(id, factories))) == 1:
         native_reason = find_native_reason(factories[0])
-    cost = None if native_reason else measure_env_cost(factories[0])
+    # An environment that may hang must not be tried out in this process.
+    cost = None if native_reason or needs_process else measure_env_cost(factories[0])
     return choose_backend(cost, num_envs, useful, native_reason=native_reason, needs_process=needs_process)
 
 

@@ -7,13 +7,13 @@ nothing heavy before the core pinning is in force, and never JAX.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gc
 import json
 import os
-import signal
 import sys
 from typing import TYPE_CHECKING, Any
+
+from paceline.process_death import die_with_parent
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from paceline.vector.group import EnvGroup
     from paceline.vector.protocol import Setup
     from paceline.vector.serving import MemoryServer, PipeServer
-
-_PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: str) -> None:
@@ -32,7 +30,9 @@ def main(arguments: str) -> None:
         arguments: JSON of :class:`paceline.vector.launch.RunnerArguments`.
     """
     given = json.loads(arguments)
-    _die_with_parent(given["parent_pid"], given["lifeline_fd"], given["parent_thread_is_main"])
+    die_with_parent(
+        given["parent_pid"], lifeline_fd=given["lifeline_fd"], parent_thread_is_main=given["parent_thread_is_main"]
+    )
     if given["cores"] and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, given["cores"])
     for name in ("control_fd", "wake_fd", "done_fd", "memory_fd", "lifeline_fd"):
@@ -56,25 +56,6 @@ def main(arguments: str) -> None:
             server.serve()
         finally:
             group.close()
-
-
-def _die_with_parent(parent_pid: int, lifeline_fd: int, parent_thread_is_main: bool) -> None:
-    """See to it that the kernel ends this process when the parent dies, even if an environment hangs in C code.
-
-    The lifeline is a pipe whose other end only the parent holds: when that end closes, SIGIO ends this process. The
-    parent-death signal covers parents that fork (a fork keeps the lifeline open), but it fires when the *thread* that
-    started us ends, so it is used only if that was the main thread.
-    """
-    if sys.platform == "linux":
-        signal.signal(signal.SIGIO, signal.SIG_DFL)
-        fcntl.fcntl(lifeline_fd, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(lifeline_fd, fcntl.F_SETFL, fcntl.fcntl(lifeline_fd, fcntl.F_GETFL) | os.O_ASYNC)
-        if parent_thread_is_main:
-            import ctypes
-
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent_pid:  # it died before the arrangements were made
-        os._exit(0)
 
 
 def _build(channel: Connection, given: dict[str, Any]) -> tuple[MemoryServer | PipeServer, EnvGroup]:

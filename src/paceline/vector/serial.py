@@ -30,6 +30,8 @@ class SerialVecEnv(BatchedVecEnv):
         EnvError: an environment cannot be built.
     """
 
+    backend = "serial"
+
     def __init__(
         self,
         factories: Sequence[EnvFactory],

@@ -2,8 +2,8 @@
 
 EnvPool draws random numbers from generators of its own, and some of its tasks differ from Gymnasium's in details
 (dtypes of observations and rewards, physics libraries, versions). So the data are not those of the other backends:
-reproducible with the same seeds, but another stream. It resets by itself in the step after an end; here it is told when
-to, so that all of Gymnasium's autoreset modes work.
+reproducible with the same seeds, but another stream. It resets by itself in the step after an end, as ``NEXT_STEP``
+wants it; in the other autoreset modes it is told when to.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from paceline.vector.native.task import Columns
 
 _SEED_BELOW = 2**31
 _NOT_INFOS = ("env_id", "players")
+_Result = tuple[EnvIds, Mapping[str, Any]]
+"""Which environments a pool answered for, in its order, and its infos."""
 
 
 class _Pool(NamedTuple):
@@ -53,6 +55,8 @@ class EnvpoolSimulation(Simulation):
         EnvNotFoundError: a library that the task needs is missing.
         UnsupportedSpaceError: nested actions.
     """
+
+    begins_when_stepped = True
 
     def __init__(
         self, name: str, kwargs: Mapping[str, Any], num_envs: int, num_threads: int, options: VecOptions
@@ -86,7 +90,7 @@ class EnvpoolSimulation(Simulation):
         self._pools: list[_Pool] = []
         self._home = np.zeros(num_envs, np.int64)
         self._local = np.zeros(num_envs, np.int32)
-        self._infos: Columns = {}
+        self._results: list[_Result] = []
 
     def begin(self, env_ids: EnvIds, seeds: list[int | None] | None, arrays: VecArrays) -> None:
         """Begin episodes.
@@ -97,36 +101,41 @@ class EnvpoolSimulation(Simulation):
         if seeds is not None:
             given = [(index, seed) for index, seed in zip(env_ids.tolist(), seeds, strict=True) if seed is not None]
             self._move_to_new_pool(np.array([index for index, _ in given]), [seed for _, seed in given])
-        results = []
+        results: list[_Result] = []
         for pool, rows in self._parts(env_ids):
             observations, infos = self._called(pool.handle.reset, self._local[rows])
-            results.append((_store(pool, infos, observations, arrays.observations), infos))
-        self._infos = _columns(results)
+            ids = pool.ids[infos["env_id"]]
+            _store_rows(observations, arrays.observations, ids)
+            results.append((ids, infos))
+        self._results = results
 
     def advance(self, env_ids: EnvIds | None, arrays: VecArrays) -> None:
         """Step environments."""
         parts = self._parts(self._everyone if env_ids is None else env_ids)
-        for pool, rows in parts:
+        for pool, chosen in parts:
             whole = env_ids is None and len(parts) == 1
-            actions = arrays.actions if whole else arrays.actions[rows]
-            self._called(pool.handle.send, actions, self._local if whole else self._local[rows])
-        results = []
+            actions = arrays.actions if whole else arrays.actions[chosen]
+            self._called(pool.handle.send, actions, self._local if whole else self._local[chosen])
+        results: list[_Result] = []
         for pool, _ in parts:
             observations, rewards, terminated, truncated, infos = self._called(pool.handle.recv)
-            ids = _store(pool, infos, observations, arrays.observations)
-            arrays.rewards[ids] = rewards
-            arrays.terminated[ids] = terminated
-            arrays.truncated[ids] = truncated
+            ids = pool.ids[infos["env_id"]]
+            in_order = len(ids) == len(self._everyone) and bool((ids == self._everyone).all())
+            rows: Any = slice(None) if in_order else ids
+            _store_rows(observations, arrays.observations, rows)
+            arrays.rewards[rows] = rewards
+            arrays.terminated[rows] = terminated
+            arrays.truncated[rows] = truncated
             results.append((ids, infos))
-        self._infos = _columns(results)
+        self._results = results
 
     def step_infos(self, env_ids: EnvIds | None) -> Columns:
         """Return EnvPool's own infos of the last step, such as ``elapsed_step``."""
-        return self._infos
+        return _columns(self._results)
 
     def reset_infos(self, env_ids: EnvIds) -> Columns:
         """Return EnvPool's own infos of the last reset."""
-        return self._infos
+        return _columns(self._results)
 
     def reseed(self, env_index: int, seed: int) -> None:
         """Refuse: a pool's seeds are fixed.
@@ -213,7 +222,7 @@ def _known_space(space: Any) -> Any:
     return space
 
 
-def _columns(results: Sequence[tuple[EnvIds, Mapping[str, Any]]]) -> Columns:
+def _columns(results: Sequence[_Result]) -> Columns:
     """Return the infos that are one array for all environments, rows in ascending order of these."""
     order = np.argsort(np.concatenate([ids for ids, _ in results]))
     columns: Columns = {}
@@ -224,19 +233,13 @@ def _columns(results: Sequence[tuple[EnvIds, Mapping[str, Any]]]) -> Columns:
     return columns
 
 
-def _store(pool: _Pool, infos: Mapping[str, Any], observations: Any, target: Any) -> EnvIds:
-    """Write observations into the rows of their environments, and return which these are, in the pool's order."""
-    ids: EnvIds = pool.ids[infos["env_id"]]
-    _store_rows(observations, target, ids)
-    return ids
-
-
-def _store_rows(source: Any, target: Any, ids: EnvIds) -> None:
+def _store_rows(source: Any, target: Any, rows: Any) -> None:
+    """Write observations into rows of a tree of arrays."""
     if isinstance(target, dict):
         for key, part in target.items():
-            _store_rows(source[key], part, ids)
+            _store_rows(source[key], part, rows)
     elif isinstance(target, tuple):
         for part, other in zip(target, source, strict=True):
-            _store_rows(other, part, ids)
+            _store_rows(other, part, rows)
     else:
-        target[ids] = source
+        target[rows] = source

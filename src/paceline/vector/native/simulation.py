@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -17,7 +17,7 @@ EnvIds = NDArray[np.int64]
 
 
 class Simulation(ABC):
-    """N environments without autoreset: whoever drives them says when an episode begins.
+    """N environments; whoever drives them says when an episode begins.
 
     Attributes:
         observation_space, action_space: of one environment.
@@ -31,6 +31,8 @@ class Simulation(ABC):
     metadata: dict[str, Any]
     spec: EnvSpec | None
     reason: str
+    begins_when_stepped: ClassVar[bool] = False
+    """Whether an environment that is stepped after its episode's end begins the next one, reward 0."""
 
     @abstractmethod
     def begin(self, env_ids: EnvIds, seeds: list[int | None] | None, arrays: VecArrays) -> None:

@@ -98,12 +98,18 @@ class Stepper:
             arrays.restarted[rows] = False
             self._any_restarted = bool(arrays.restarted.any())
         records: list[InfoRecord] = []
-        live = env_ids
+        live, begun = env_ids, self._everyone[:0]
         if self._any_over and self._over[rows].any():
-            live, records = self._begin_due(self._everyone[rows])
+            chosen = self._everyone[rows]
+            if self._simulation.begins_when_stepped and self._mode is AutoresetMode.NEXT_STEP:
+                begun = chosen[self._over[chosen]]
+            else:
+                live, records = self._begin_due(chosen)
         if live is not None and not len(live):
             return records
         self._simulation.advance(live, arrays)
+        if len(begun):
+            self._note_begun(begun)
         stepped: Any = slice(None) if live is None else live
         self._steps[stepped] += 1
         spoilt = self._refuse_nan(live, stepped=True)
@@ -140,6 +146,16 @@ class Stepper:
         records = self.reset(begun, None)
         self._arrays.reset_rows[begun] = True
         return chosen[~due], records
+
+    def _note_begun(self, begun: EnvIds) -> None:
+        """Make the rows of environments that have begun their next episode, instead of a step, reset rows."""
+        arrays = self._arrays
+        self._over[begun] = False
+        self._any_over = bool(self._over.any())
+        self._steps[begun] -= 1  # counted with those that stepped
+        arrays.rewards[begun] = 0.0
+        arrays.terminated[begun] = arrays.truncated[begun] = False
+        arrays.reset_rows[begun] = True
 
     def _begin_same_step(self, ended_ids: EnvIds) -> dict[int, Info]:
         """Keep the final observations, begin the next episodes, and return their infos."""

@@ -247,3 +247,10 @@ def test_other_warnings_of_mujoco_are_shown(capfd: pytest.CaptureFixture[str], t
         tmp_path,
     )
     assert done.stderr == "WARNING: unstable\n"
+
+
+def test_tasks_of_envpool_are_for_the_native_backend() -> None:
+    factory = env_factory("envpool:CartPole-v1")
+    assert family_of(factory) == "envpool"
+    with pytest.raises(EnvNotFoundError, match="EnvPool steps whole batches; use backend native"):
+        factory()

@@ -5,7 +5,8 @@ Forms of an environment's name:
 * a Gymnasium id: ``HalfCheetah-v5``;
 * ``package.module:Id-v0``: the module is imported (and registers the id), then the id is made;
 * ``package.module:callable``: the callable or class returns the environment; the working directory is importable;
-* a family by prefix, with keyword arguments as a query: ``synthetic:busy?us=100&sigma=0.5``.
+* a family by prefix, with keyword arguments as a query: ``synthetic:busy?us=100&sigma=0.5``;
+* ``envpool:ID``, a task of EnvPool, for the native backend alone.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 Env = gymnasium.Env[Any, Any]
 EnvBuilder = Callable[..., Env]
 
+ENVPOOL_PREFIX = "envpool:"
+"""Names of EnvPool's tasks, which only the native backend can run."""
 _FAMILY_OF_PACKAGE = {
     "gymnasium.envs.mujoco": "mujoco",
     "gymnasium.envs.classic_control": "classic",
@@ -200,13 +203,15 @@ def family_of(env: EnvSpec | EnvFactory | str) -> str:
     """Return the family an environment belongs to, from its prefix or entry point.
 
     Returns:
-        ``synthetic``, ``mujoco``, ``classic``, ``box2d``, ``toy``, ``atari``, ``procgen`` or ``other``.
+        ``synthetic``, ``envpool``, ``mujoco``, ``classic``, ``box2d``, ``toy``, ``atari``, ``procgen`` or ``other``.
     """
     if isinstance(env, EnvFactory) and env.target is not None:
         return "other"
     name = (env if isinstance(env, str) else env.id).partition("?")[0]
     if name.startswith(synthetic.PREFIX):
         return "synthetic"
+    if name.startswith(ENVPOOL_PREFIX):
+        return "envpool"
     spec = gymnasium.registry.get(name.rpartition(":")[2])
     entry_point = spec.entry_point if spec is not None else None
     if isinstance(entry_point, str):
@@ -226,6 +231,11 @@ def _build(name: str, kwargs: dict[str, Any], target: EnvBuilder | None) -> Env:
         return target(**kwargs)
     if name.startswith(synthetic.PREFIX):
         return synthetic.build(name, kwargs)
+    if name.startswith(ENVPOOL_PREFIX):
+        raise EnvNotFoundError(
+            f"expected an environment that can be had one by one, got {name}, of which EnvPool steps whole batches; "
+            f"use backend native, or the id of an environment in Python"
+        )
     module_name, colon, attribute = name.partition(":")
     if colon:
         module = _import_user_module(module_name, name)

@@ -348,6 +348,15 @@ class BatchedVecEnv(VecEnv):
                 batch = batch._replace(infos=infos if len(ids) == self.num_envs else take_info_rows(infos, ids))
         return batch
 
+    def close(self, **kwargs: Any) -> None:
+        """Give everything up; more than once does no harm.
+
+        Args:
+            **kwargs: ``timeout`` (seconds) and ``terminate``, where there are runners.
+        """
+        super().close(**kwargs)
+        self._flight.clear()  # what was under way is not to be had any more
+
     def busy_ns(self) -> NDArray[np.int64]:
         """Return the cumulative time of each runner's loops over its environments, int64 ``[max(R, 1)]``."""
         return self._arrays.busy_ns.copy()

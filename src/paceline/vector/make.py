@@ -9,6 +9,7 @@ import gymnasium
 from gymnasium.vector import AutoresetMode
 
 from paceline.envs import EnvFactory, env_factory
+from paceline.envs.registry import ENVPOOL_PREFIX
 from paceline.errors import PlanError
 from paceline.spec import Backend, EnvSpec, Plan
 from paceline.vector.base import VecEnv
@@ -154,6 +155,8 @@ def _choose(
     useful = _useful_runners(num_envs)
     if num_envs == 1 or (useful == 1 and needs_process):
         return choose_backend(None, num_envs, useful, needs_process=needs_process)
+    if factories[0].id.startswith(ENVPOOL_PREFIX):
+        return Choice("native", useful, "native: EnvPool has this environment, and steps it in batches")
     native_reason = None
     if not needs_process and len(set(map(id, factories))) == 1:
         native_reason = find_native_reason(factories[0])

@@ -11,6 +11,7 @@ import gymnasium
 
 if TYPE_CHECKING:
     from paceline.envs import EnvFactory
+from paceline.envs.registry import ENVPOOL_PREFIX
     from paceline.vector.native.task import Task
 
 _PACKAGE = "gymnasium.envs.mujoco"
@@ -27,7 +28,6 @@ _TASKS = {
     f"{_PACKAGE}.humanoid_v5:HumanoidEnv": "bodies:Humanoid",
     f"{_PACKAGE}.humanoidstandup_v5:HumanoidStandupEnv": "bodies:HumanoidStandup",
 }
-ENVPOOL_PREFIX = "envpool:"
 INSTALL_ENVPOOL = "pip install envpool"
 _OTHERS = "use backend shm or serial"
 

@@ -1,8 +1,8 @@
 """Gymnasium's own vector tests, run against our backends.
 
 They come with Gymnasium's repository, not with its packages. ``GYMNASIUM_CHECKOUT`` names a checkout of the installed
-version, or is ``fetch``: then git fetches one into the user's cache (``make test-gymnasium``). Without either, what is
-in the cache is used (for the backends without processes: the others take minutes), and if there is nothing the tests are
+version, or is ``fetch``: then git fetches one into the user's cache (``make test-gymnasium``). Without it, what is in
+the cache is used, for the backends without processes (the others take minutes). If there is nothing, the tests are
 skipped and say so.
 """
 

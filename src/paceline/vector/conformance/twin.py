@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from paceline.vector.base import EnvIds, StepBatch, VecEnv
-from paceline.vector.conformance.equality import copied, mapped, require, require_same
+from paceline.vector.conformance.equality import copied, flattened, mapped, require, require_same
 from paceline.vector.conformance.reference import ActionTable, Env, ReferenceEnv, Row
 
 
@@ -100,7 +100,9 @@ class Twin:
         unnamed = env_ids is None and self.venv.batch_size == len(ids)  # None means those of the last batch
         self.venv.send(actions, None if unnamed else ids)
         require_same(before, actions, "send: the caller's actions")
-        mapped(_spoil, actions)
+        others = flattened(self.actions.batch(self.steps[ids] + 1, ids))
+        for lent, other in zip(flattened(actions), others, strict=True):
+            lent[...] = other
         self.mark_sent(ids)
 
     def mark_sent(self, ids: EnvIds) -> None:
@@ -196,7 +198,3 @@ class Twin:
 def row_of(tree: Any, place: int) -> Any:
     """Return one row of every array of a tree."""
     return mapped(lambda array: array[place], tree)
-
-
-def _spoil(array: NDArray[Any]) -> None:
-    array += np.ones((), array.dtype)

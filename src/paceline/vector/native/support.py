@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 import gymnasium
 
+from paceline.envs.registry import ENVPOOL_PREFIX
+
 if TYPE_CHECKING:
     from paceline.envs import EnvFactory
-from paceline.envs.registry import ENVPOOL_PREFIX
     from paceline.vector.native.task import Task
 
 _PACKAGE = "gymnasium.envs.mujoco"

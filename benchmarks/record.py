@@ -46,8 +46,23 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
     return describe([a / b for a, b in zip(ours, theirs, strict=True)])
 
 
-def keep(name: str, figures: Mapping[str, Any], extra_versions: Sequence[str] = ()) -> Path:
-    """Write ``benchmarks/results/<name>.json`` with machine, versions, command and date; return its path."""
+def keep(
+    name: str,
+    figures: Mapping[str, Any],
+    extra_versions: Sequence[str] = (),
+    *,
+    file: str | None = None,
+    out: Path | None = None,
+) -> Path:
+    """Write figures with machine, versions, command and date; return the file's path.
+
+    Args:
+        name: module of the benchmark.
+        figures: plain data.
+        extra_versions: packages whose versions are recorded as well.
+        file: name of the file without ``.json``; the benchmark's, unless it keeps several.
+        out: folder; ``benchmarks/results`` unless given.
+    """
     machine = detect_machine()
     versions = {**installed_versions(), **installed_versions(extra_versions), "paceline": __version__}
     record = {
@@ -65,7 +80,8 @@ def keep(name: str, figures: Mapping[str, Any], extra_versions: Sequence[str] = 
         "versions": versions,
         **figures,
     }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    folder = out or RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{file or name}.json"
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return path

@@ -103,7 +103,8 @@ class BenchFindings:
     """What a bench's results say.
 
     Attributes:
-        verdict: one or two sentences, to stand first.
+        headline: the verdict, a sentence to stand first.
+        headline_rest: a second one; empty where there is nothing to add.
         rows: every vector environment, in order of size.
         ceilings: free-running processes and in-process loops, likewise.
         leaders: who is fastest at which size.
@@ -118,7 +119,8 @@ class BenchFindings:
         env: one environment by itself.
     """
 
-    verdict: str
+    headline: str
+    headline_rest: str
     rows: tuple[BenchRow, ...]
     ceilings: tuple[BenchRow, ...]
     leaders: tuple[Leaders, ...]
@@ -131,6 +133,11 @@ class BenchFindings:
     advice: tuple[str, ...]
     method: tuple[str, ...]
     env: EnvProfile | None
+
+    @property
+    def verdict(self) -> str:
+        """The verdict on one line."""
+        return " ".join(part for part in (self.headline, self.headline_rest) if part)
 
     @property
     def sizes(self) -> list[int]:
@@ -165,8 +172,10 @@ def analyse_bench(results: BenchResults) -> BenchFindings:
     found = tuple(leaders(curves))
     crossed = tuple(all_crossings(curves))
     recommended, reason = recommend_row(rows)
+    headline, rest = _verdict(results, recommended, crossed, found)
     return BenchFindings(
-        verdict=_verdict(results, recommended, crossed, found),
+        headline=headline,
+        headline_rest=rest,
         rows=tuple(sorted(rows, key=lambda row: row.num_envs)),
         ceilings=tuple(_row(case, ceilings) for case in results.ceilings),
         leaders=found,
@@ -255,23 +264,23 @@ def _growth(rows: Sequence[BenchRow]) -> list[Growth]:
 
 def _verdict(
     results: BenchResults, best: BenchRow | None, crossed: Sequence[Crossing], found: Sequence[Leaders]
-) -> str:
+) -> tuple[str, str]:
     partial = "" if results.experiment_info.complete else "Partial: the bench was stopped early. "
     if best is None or best.sps is None:
-        return f"{partial}No execution of {results.experiment_info.env_id} could be measured."
+        return f"{partial}No execution of {results.experiment_info.env_id} could be measured.", ""
     share = best.ceiling_share
     of_ceiling = f", {share.value:.0%} of what free-running processes reach" if share else ""
     size = sizes_text([best.num_envs])
     first = f"{partial}Take {best.words}: {best.sps.value:,.0f} steps/s with {size}{of_ceiling}."
-    wins = [crossing for crossing in crossed if crossing.winner == best.backend]
+    wins = [crossing.text for crossing in crossed if crossing.winner == best.backend]
     if wins:
-        return f"{first} {joined([crossing.text for crossing in wins[:2]])}."
+        return first, f"{joined(wins[:2])}."
     tied = next((item.names for item in found if item.num_envs == best.num_envs and len(item.names) > 1), ())
     if best.backend in tied:
         others = joined(name for name in tied if name != best.backend)
-        return f"{first} At that size it cannot be told from {others}."
+        return first, f"At that size it cannot be told from {others}."
     sentences = leader_sentences(found)
-    return f"{first} {sentences[0]}." if sentences else first
+    return first, f"{sentences[0]}." if sentences else ""
 
 
 def _advice(results: BenchResults, best: BenchRow | None) -> list[str]:

@@ -45,7 +45,7 @@ class Crossing:
     @property
     def text(self) -> str:
         """The crossing in a sentence."""
-        first = min(self.high, max(self.low + 1, math.ceil(self.at)))
+        first = min(self.high, max(self.low + 1, round(self.at)))
         if self.high - self.low == 1:
             return f"{self.winner} overtakes {self.loser} at {self.high} environments"
         between = f"measured: between {self.low} and {self.high}"

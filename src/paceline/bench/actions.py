@@ -66,14 +66,13 @@ def _from_file(path: Path, space: gymnasium.Space[Any], num_rows: int) -> list[A
         )
     found = _load(path)
     shape = tuple(space.shape or ())
-    if found.ndim == len(shape) + 1:
-        found = found[:, None]
-    if found.ndim != len(shape) + 2 or found.shape[2:] != shape or not found.size:
+    played = found[:, None] if found.ndim == len(shape) + 1 else found
+    if played.ndim != len(shape) + 2 or played.shape[2:] != shape or not played.size:
         raise SpecError(
             f"{path}: expected actions [T, ..] or [T, M, ..] of shape {shape} each, got an array of shape "
             f"{found.shape}; save them with numpy.save"
         )
-    typed = found.astype(space.dtype)
+    typed = played.astype(space.dtype)
     for step, row in enumerate(typed):
         for action in row:
             if not space.contains(action):

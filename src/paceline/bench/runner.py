@@ -14,18 +14,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from paceline import errors
 from paceline._version import __version__
 from paceline.bench.case_process import CaseFailed, CaseProcess, Failure, Stopped, Watch, start_case, start_profile
 from paceline.bench.cases import MEMORY_SHARE, Case, expected_bytes, expected_window_s, group_cases, plan_cases
 from paceline.bench.display import Display, EnduringDisplay, Forecast, make_display
 from paceline.bench.outcome import CaseRecord, bench_case
 from paceline.bench.spec import BenchSpec
-from paceline.errors import EnvTimeoutError, WorkError, error_named
+from paceline.errors import EnvRaisedError, EnvTimeoutError, PlanError, ResultsError, WorkError, error_named
 from paceline.isolation.interrupts import Interrupts
 from paceline.machine import Machine, detect_machine
 from paceline.measure.bench_result import BenchResults, EnvProfile
 from paceline.measure.result import ExperimentInfo
-from paceline.measure.store import RunFolder
+from paceline.measure.store import RunFolder, holds_run
 
 MEMORY_LIMIT_SHARE = 0.8
 """Share of the machine's memory that the bench's processes together may hold."""
@@ -54,11 +55,13 @@ def bench(
     Raises:
         EnvNotFoundError: no environment of that name.
         RequestError: the environment, or the actions, make no sense.
-        WorkError: the environment does not work by itself, so there is nothing to compare.
+        WorkError: the environment does not work by itself, or in no execution; what was measured is saved.
         ResultsError: ``out`` holds a run already.
         OutputError: ``out`` cannot be written.
         KeyboardInterrupt: Ctrl-C or SIGTERM; what was measured until then is saved.
     """
+    if holds_run(Path(out)):
+        raise ResultsError(f"expected an empty or new folder, got {out} which already holds a run; give another --out")
     with RunFolder(out) as folder:
         return _Bench(spec, folder, display or make_display(), machine or detect_machine(), command).go()
 
@@ -106,20 +109,13 @@ class _Bench:
 
     def go(self) -> BenchResults:
         """Measure, and save whatever happens."""
-        self._folder.write_spec(self._spec)
-        self._note_progress(
-            "bench",
-            timestamp=self._timestamp,
-            paceline_version=__version__,
-            machine_fingerprint=self._machine.fingerprint,
-            num_cases=len(self._cases),
-        )
         minutes = self._spec.max_minutes
         self._clock = _Clock(None if minutes is None else time.monotonic() + 60 * minutes)
         with self._interrupts:
             self._display.begin(self._spec, [alive.case for alive in self._cases])
             try:
                 self._profile = self._look_at_env()
+                self._open_books(self._profile)
                 self._run_groups(self._profile)
             except Stopped:
                 pass
@@ -134,7 +130,18 @@ class _Bench:
         results = self._save(complete=not stopped)
         if stopped:
             raise KeyboardInterrupt
+        self._refuse_nothing(results)
         return results
+
+    def _refuse_nothing(self, results: BenchResults) -> None:
+        """Raise if no execution could be measured: then there is a report, but the work has failed."""
+        if any(case.iterations for case in results.experiments):
+            return
+        reasons = "; ".join(dict.fromkeys(f"{case.name}: {case.message}" for case in results.experiments))
+        text = f"no execution of {self._spec.env.id} could be measured ({reasons}); choose other --backends or mend it"
+        if all(case.outcome == "impossible" for case in results.experiments):
+            raise PlanError(text)
+        raise WorkError(text)
 
     def _look_at_env(self) -> EnvProfile:
         """Measure one environment by itself.
@@ -150,15 +157,30 @@ class _Bench:
             failure = failed.failure
             if failure.outcome == "timeout":
                 raise EnvTimeoutError(f"one {self._spec.env.id} by itself {failure.message}") from None
+            if failure.error_type and not isinstance(getattr(errors, failure.error_type, None), type):
+                raise EnvRaisedError(
+                    f"one {self._spec.env.id} by itself raised {failure.message}", original_traceback=failure.output
+                ) from None
             if failure.error_type:
                 raise error_named(failure.error_type, failure.message) from None
             raise WorkError(f"one {self._spec.env.id} by itself does not work: {failure.message}") from None
         finally:
             process.end()
         profile = EnvProfile.model_validate(event["profile"])
-        self._note_progress("env", profile=profile.model_dump(mode="json"))
         self._display.profile(profile)
         return profile
+
+    def _open_books(self, profile: EnvProfile) -> None:
+        """Begin to write, now that there is something to be measured."""
+        self._folder.write_spec(self._spec)
+        self._note_progress(
+            "bench",
+            timestamp=self._timestamp,
+            paceline_version=__version__,
+            machine_fingerprint=self._machine.fingerprint,
+            num_cases=len(self._cases),
+        )
+        self._note_progress("env", profile=profile.model_dump(mode="json"))
 
     def _run_groups(self, profile: EnvProfile) -> None:
         groups = group_cases(

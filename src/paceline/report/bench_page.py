@@ -9,6 +9,7 @@ from paceline._version import __version__
 from paceline.analysis.bench import BenchFindings, BenchRow
 from paceline.analysis.stats import Estimate
 from paceline.measure.bench_result import BENCH_PHASES, FREE_RUNNING, LOOP
+from paceline.measure.ledger import ENV_STEP
 from paceline.report import bench_view as look
 from paceline.report import formats, palette, view
 from paceline.report.bench_view import BenchInput
@@ -81,7 +82,6 @@ def render_bench_html(source: BenchInput) -> str:
 def build_bench_page(source: BenchInput) -> BenchPage:
     """Return everything that the template prints."""
     found, info = source.findings, source.results.experiment_info
-    first, rest = formats.first_sentence(found.verdict)
     machine = [
         ("environment", info.env_id),
         ("command", info.command),
@@ -95,8 +95,8 @@ def build_bench_page(source: BenchInput) -> BenchPage:
         version=__version__,
         env_id=info.env_id,
         date=formats.when(info.timestamp),
-        verdict=first,
-        verdict_rest=rest,
+        verdict=found.headline,
+        verdict_rest=found.headline_rest,
         facts=_facts(found),
         paste=found.paste,
         reason=found.reason,
@@ -160,7 +160,7 @@ def _table_row(found: BenchFindings, row: BenchRow, index: int) -> PlanRow:
         note = look.spread_text(row.sps)
         sps = Cell(look.value_text(row.sps), _key(row.sps.value), "" if note == formats.MISSING else note)
     held = look.memory_cells(row)
-    env = row.shares.get("env_step") if not look.is_ceiling(row) else None
+    env = row.shares.get(ENV_STEP) if not look.is_ceiling(row) else None
     setup_s = row.case.summary.setup_s if row.case.summary else None
     return PlanRow(
         row.case.name,
@@ -212,9 +212,11 @@ def _memory_chart(found: BenchFindings) -> Chart | None:
         ]
         for name, rows in _by_backend(found, ceilings=False).items()
     }
-    return _curves_chart(
-        "Memory per environment, processes shared out", "MiB per environment (log)", curves, formats.compact, log=True
-    )
+    return _curves_chart("Memory per environment", "MiB per environment (log)", curves, _mebibytes, log=True)
+
+
+def _mebibytes(value: float) -> str:
+    return formats.significant(value, 2 if value < 100 else 3)
 
 
 def _by_backend(found: BenchFindings, *, ceilings: bool) -> dict[str, list[BenchRow]]:
@@ -286,6 +288,9 @@ def _legend(found: BenchFindings, chart: Chart) -> tuple[LegendItem, ...]:
     return tuple(items)
 
 
+_TIME_CAPTION = "Share of wall time, per case; at the right the share in environments"
+
+
 def _time(found: BenchFindings) -> BenchLedger | None:
     rows = [row for row in found.rows if row.shares]
     if not rows:
@@ -293,7 +298,6 @@ def _time(found: BenchFindings) -> BenchLedger | None:
     bars = []
     for row in rows:
         shares = look.phase_shares(row)
-        largest = max(shares, key=lambda item: item[2])
         bars.append(
             LedgerBar(
                 row.case.name,
@@ -303,7 +307,7 @@ def _time(found: BenchFindings) -> BenchLedger | None:
                     for name, label, share in shares
                     if share > 0
                 ),
-                verdict=f"{largest[1]} {formats.percent(largest[2], 0)}",
+                verdict=f"{formats.percent(row.shares[ENV_STEP], 0)} env",
                 text=f"{row.case.name}: " + ", ".join(f"{label} {formats.percent(s)}" for _, label, s in shares),
             )
         )
@@ -313,4 +317,7 @@ def _time(found: BenchFindings) -> BenchLedger | None:
         if name in BENCH_PHASES
     )
     width = min(max(len(row.case.name) for row in rows), 26) + 1
-    return BenchLedger(LedgerPart(sentences=(), legend=legend, bars=tuple(bars), detail=None), width)
+    return BenchLedger(
+        LedgerPart((), legend, tuple(bars), None, _TIME_CAPTION),
+        width,
+    )

@@ -41,7 +41,8 @@ def is_ceiling(row: BenchRow) -> bool:
 def row_text(row: BenchRow) -> str:
     """Name an execution: ``shm with 2 runners``, ``2 free processes (ceiling)``."""
     if row.backend == FREE_RUNNING:
-        return f"{formats.plural(row.case.config.num_env_runners, 'free process').replace('processs', 'processes')}"
+        count = row.case.config.num_env_runners
+        return "1 free process" if count == 1 else f"{count} free processes"
     if row.backend == LOOP:
         return "bare loop, in process"
     return execution_text(row.backend, row.case.config.num_env_runners)
@@ -112,7 +113,7 @@ def env_facts(env: EnvProfile) -> list[tuple[str, str]]:
 def crossover_sentences(findings: BenchFindings) -> list[str]:
     """Say who is fastest where, and who overtakes whom."""
     found = [*findings.leader_sentences, *(crossing.text for crossing in findings.crossings)]
-    if found and len(findings.backends) > 1 and not findings.crossings:
+    if len(findings.leaders) > 1 < len(findings.leader_sentences) and not findings.crossings:
         found.append("no execution was seen to overtake another between the sizes measured")
     return [f"{text[0].upper()}{text[1:]}." if text.startswith(("cannot", "no ")) else f"{text}." for text in found]
 

@@ -181,6 +181,7 @@ class LedgerPart:
     legend: tuple[PhaseLine, ...]
     bars: tuple[LedgerBar, ...]
     detail: LedgerDetail | None
+    caption: str = "Share of wall time, per plan"
 
 
 @dataclass(frozen=True)

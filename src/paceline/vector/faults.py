@@ -86,10 +86,15 @@ class Fault:
         return told
 
 
-def replacement_seed(seed: int | None, num_restarts: int) -> int:
+def replacement_seed(seed: int | None, num_restarts: int, env_index: int = 0) -> int:
     """Return the seed of an environment's ``num_restarts``-th replacement (from 1), below 2^31.
 
     Another seed than the broken one's, which would lead to the same fault; the same one in every run.
+
+    Args:
+        seed: of the environment that broke; None: it never had one, and its index tells it from the others.
+        num_restarts: how often it has been replaced, this time included.
+        env_index: its index in the vector.
     """
-    sequence = np.random.SeedSequence(0 if seed is None else seed, spawn_key=(num_restarts, 1))
-    return int(sequence.generate_state(1)[0]) >> 1
+    key = (num_restarts, 1) if seed is not None else (num_restarts, 2, env_index)
+    return int(np.random.SeedSequence(seed or 0, spawn_key=key).generate_state(1)[0]) >> 1

@@ -20,7 +20,16 @@ from paceline.errors import EnvContractError, EnvError, EnvRaisedError, RequestE
 from paceline.vector.arrays import IDLE, VecArrays
 from paceline.vector.faults import Fault, FaultPolicy, replacement_seed
 from paceline.vector.infos import Info, InfoRecord
-from paceline.vector.spaces import ContractBreach, FloatLeaf, copy_tree, float_leaves, map_tree, row_writer, split_rows
+from paceline.vector.spaces import (
+    ContractBreach,
+    FloatLeaf,
+    copy_tree,
+    float_leaves,
+    map_tree,
+    row_writer,
+    split_rows,
+    take_row,
+)
 
 Env = gymnasium.Env[Any, Any]
 InfoLevel = Literal["all", "final", "none"]
@@ -65,8 +74,10 @@ class EnvGroup:
         self.envs = list(envs)
         self.seeds: list[int | None] = [None] * len(envs)
         self._factories = factories
-        self._restarts_faults = policy is not None and policy.restarts
+        self._policy = policy or FaultPolicy()
+        self._restarts_faults = self._policy.restarts
         self._faults: list[Fault] = []
+        self._num_faults = 0
         self.first = first
         self._slot = slot
         self._mode = autoreset_mode
@@ -78,6 +89,7 @@ class EnvGroup:
         self._lay_out(arrays, rows, envs[0].observation_space)
         self._indices = range(len(envs))
         self._over = [False] * len(envs)
+        self._resetting = False  # SAME_STEP: the environment at the cursor has ended its episode and begins another
         self._vector_steps = 0
         self._extra_steps = [0] * len(envs)  # steps less those of the whole group; resets in steps count against it
         self._restarts = [0] * len(envs)
@@ -91,6 +103,8 @@ class EnvGroup:
         self._write_final = [row_writer(space, arrays.final_observations, i, "final observation") for i in indices]
         self._observations = map_tree(lambda array: array[rows], arrays.observations)
         self._finals = map_tree(lambda array: array[rows], arrays.final_observations)
+        # What stands in for an observation that never came; half of a broken one may have been written over it.
+        self._kept = copy_tree(self._observations) if self._restarts_faults else None
         self._floats = float_leaves(space, self._observations)
         self._final_floats = float_leaves(space, self._finals) if self._same_step else []
         self._actions = map_tree(lambda array: array[rows], arrays.actions)
@@ -129,16 +143,20 @@ class EnvGroup:
                     self._clear_restarted = False
                 for flags in self._flags:
                     flags.fill(False)
+                if self._kept is not None:
+                    _copy_rows(self._observations, self._kept, slice(None))
                 actions = split_rows(copy_tree(self._actions))
                 self._step_through(zip(indices, self._steps, actions, self._write, strict=True), records)
             else:
                 for flags in self._flags:
                     flags[indices] = False
                 self._restarted_array[indices] = False
+                if self._kept is not None:
+                    _copy_rows(self._observations, self._kept, indices)
                 actions = split_rows(map_tree(lambda array: array[indices], self._actions))
                 todo = [(i, self._steps[i], action, self._write[i]) for i, action in zip(indices, actions, strict=True)]
                 self._step_through(todo, records)
-            self._refuse_nan(indices, actions)
+            self._refuse_nan(indices, actions, records)
         finally:
             if indices is self._indices:
                 self._vector_steps += 1
@@ -168,10 +186,12 @@ class EnvGroup:
                 return
             except EnvError as error:
                 index = self._cursors[self._slot] - self.first
+                in_reset = self._resetting or bool(self._reset_rows[index])
+                self._resetting = False
                 if isinstance(error.__cause__, _Lost):
-                    self._fill_restarted(index)
+                    self._replace(index, None, records, in_reset=False)
                 elif self._restarts_faults:
-                    self._replace(index, error)
+                    self._replace(index, error, records, in_reset=in_reset)
                 else:
                     raise
 
@@ -200,18 +220,23 @@ class EnvGroup:
                         _refuse_info(info)
                     if all_infos and info:
                         records.append(InfoRecord(first + index, None, info))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._explain(error, index, result, action) from error
 
     def _start_next_episode(self, index: int, final_info: Any, records: list[InfoRecord]) -> None:
-        observation, info = self._reset_env(index, None, None)
-        self._write[index](observation)
         if type(final_info) is not dict:
             _refuse_info(final_info)
-        if self._final_infos:
-            kept = info if self._all_infos else {}
-            if final_info or kept:
-                records.append(InfoRecord(self.first + index, final_info, kept))
+        self._resetting = True
+        info: Info = {}
+        try:
+            observation, info = self._reset_env(index, None, None)
+            self._write[index](observation)
+        finally:  # the episode has ended, whatever becomes of the next one
+            if self._final_infos:
+                kept = info if self._all_infos else {}
+                if final_info or kept:
+                    records.append(InfoRecord(self.first + index, final_info, kept))
+        self._resetting = False
 
     def _run_next(self, todo: _Todo, records: list[InfoRecord]) -> None:
         rewards, cursors, slot, first = self._rewards, self._cursors, self._slot, self.first
@@ -242,7 +267,7 @@ class EnvGroup:
                     records.append(InfoRecord(first + index, None, info))
         except RequestError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._explain(error, index, result, action) from error
 
     def _reset_after_end(self, index: int) -> tuple[Any, Info]:
@@ -296,15 +321,12 @@ class EnvGroup:
         try:
             observation, info = self._reset_env(index, seed, options)
             self._write[index](observation)
-            if self._floats:
-                _refuse_nan_row(self._floats, index, "observation")
-        except Exception as error:
+            _refuse_nan_row(self._floats, index, "observation")
+        except (Exception, SystemExit) as error:
             explained = self._explain(error, index, None, None)
             if not self._restarts_faults:
                 raise explained from error
-            self._reset_rows[index] = True
-            self._replace(index, explained)
-            self._reset_rows[index] = False
+            self._replace(index, explained, records, in_reset=True)
             return
         if self._all_infos and info:
             records.append(InfoRecord(self.first + index, None, info))
@@ -312,61 +334,123 @@ class EnvGroup:
     def close(self) -> None:
         """Close every environment; one that fails to close does not keep the others open."""
         for env in self.envs:
-            try:
+            with suppress(Exception, SystemExit):
                 env.close()
-            except Exception:
-                continue
 
-    def lose(self, seeds: Sequence[int]) -> None:
-        """Stand in for a group that died: each environment's next step is a restarted row, and starts from its seed."""
+    def lose(self, seeds: Sequence[int], steps: Sequence[int]) -> None:
+        """Stand in for a group that died: each environment's next step is a restarted row, and starts from its seed.
+
+        Args:
+            seeds: of the environments in their new life.
+            steps: how many each has taken since the vector was made.
+        """
         for index, seed in enumerate(seeds):
             self.seeds[index] = seed
             self._fresh_seeds[index] = seed
             self._steps[index] = _raise_lost
             self._over[index] = False
+        self._extra_steps = list(steps)
 
-    def _replace(self, index: int, error: EnvError) -> None:
-        """Put a new environment in the place of one that broke, and make its row what the contract says of it."""
+    def blame(self, env_index: int, message: str) -> EnvContractError:
+        """Return an error that names an environment of this group after its step."""
+        index = env_index - self.first
+        return EnvContractError(
+            message,
+            env_index=env_index,
+            seed=self.seeds[index],
+            step=self._vector_steps + self._extra_steps[index],
+            action=plain_action(take_row(self._actions, index)),
+        )
+
+    def _replace(self, index: int, error: EnvError | None, records: list[InfoRecord], *, in_reset: bool) -> None:
+        """Put a new environment in the place of one that broke, and make its row what the contract says of it.
+
+        One that breaks in its first reset is replaced in turn, as often as the policy allows; past that the row is left
+        as it is, and whoever takes the faults raises the last.
+
+        Args:
+            index: which of the group.
+            error: what went wrong; None: a group that died had the environment, and this one is new already.
+            records: infos of the step or reset.
+            in_reset: it broke at the beginning of an episode, so that the row tells of a reset, or of a step that ended
+                the episode before, and stays what it is.
+
+        Raises:
+            EnvError: the replacement cannot be built, or has other spaces.
+        """
+        if not in_reset:
+            self._mark_restarted(index)
+        info: Info = {}
+        while True:
+            if error is not None and not self._renew(index, error):
+                return
+            self._steps[index] = self.envs[index].step
+            if not in_reset and not self._same_step:
+                self._over[index] = True  # the next step, or reset, begins its first episode
+                break
+            try:
+                observation, info = self._reset_env(index, None, None)
+                self._write[index](observation)
+                _refuse_nan_row(self._floats, index, "observation")
+                break
+            except (Exception, SystemExit) as again:
+                error = self._explain(again, index, None, None)
+        self._revise(records, index, info, keep_final=in_reset)
+
+    def _renew(self, index: int, error: EnvError) -> bool:
+        """Note a fault and build another environment; return whether it may still be replaced."""
         self._restarts[index] += 1
-        seed = replacement_seed(self.seeds[index], self._restarts[index])
+        self._num_faults += 1
+        seed = replacement_seed(self.seeds[index], self._restarts[index], self.first + index)
         self._faults.append(Fault.of(error, self.first + index, seed))
-        with suppress(Exception):  # it is broken already
-            self.envs[index].close()
-        env = self._factories[index]()
-        if (env.observation_space, env.action_space) != (
-            self.envs[index].observation_space,
-            self.envs[index].action_space,
-        ):
+        if self._num_faults > self._policy.max_restarts:
+            return False
+        old = self.envs[index]
+        with suppress(Exception, SystemExit):  # it is broken already
+            old.close()
+        try:
+            env = self._factories[index]()
+        except (Exception, SystemExit) as refusal:
+            raise EnvRaisedError(
+                f"expected to replace an environment that broke, but no other can be built: {refusal}; it broke "
+                f"because {error.args[0]}",
+                env_index=self.first + index,
+                seed=error.seed,
+                original_traceback="".join(traceback.format_exception(refusal)),
+            ) from refusal
+        self.envs[index] = env
+        if (env.observation_space, env.action_space) != (old.observation_space, old.action_space):
             raise EnvContractError(
-                "expected the replacement of a broken environment to have its spaces, got others; build equal ones",
+                f"expected the replacement of a broken environment to have its spaces, {old.observation_space} and "
+                f"{old.action_space}, got {env.observation_space} and {env.action_space}; build equal ones",
                 env_index=self.first + index,
             )
-        self.envs[index] = env
         self.seeds[index] = seed
         self._fresh_seeds[index] = seed
-        self._fill_restarted(index)
+        return True
 
-    def _fill_restarted(self, index: int) -> None:
-        """Make the row a restarted one; where its episode had ended already, only the next one begins elsewhere."""
-        self._steps[index] = self.envs[index].step
-        for _, array in self._floats:
-            np.nan_to_num(array[index, ...], copy=False)
-        in_reset = bool(self._reset_rows[index]) or (
-            self._same_step and bool(self._terminated[index] or self._truncated[index])
-        )
-        if not in_reset:
-            self._rewards[index] = 0.0
-            self._terminated[index], self._truncated[index] = False, True
-            self._restarted_array[index] = self._clear_restarted = True
-            if not self._same_step:
-                self._over[index] = True  # the next step, or reset, begins its first episode
-                return
-            _copy_row(self._observations, self._finals, index)
-        try:
-            observation, _ = self._reset_env(index, None, None)
-            self._write[index](observation)
-        except Exception as error:
-            raise self._explain(error, index, None, None) from error
+    def _mark_restarted(self, index: int) -> None:
+        """Make the row one of a step that did not happen: the last observation, reward 0, truncated."""
+        if self._kept is not None:
+            _copy_rows(self._kept, self._observations, index)
+        for _, array in self._floats:  # a process that was killed may have left half an observation
+            np.nan_to_num(array[index, ...], copy=False, posinf=np.inf, neginf=-np.inf)
+        self._rewards[index] = 0.0
+        self._terminated[index], self._truncated[index], self._reset_rows[index] = False, True, False
+        self._restarted_array[index] = self._clear_restarted = True
+        if self._same_step:
+            _copy_rows(self._observations, self._finals, index)
+
+    def _revise(self, records: list[InfoRecord], index: int, info: Info, *, keep_final: bool) -> None:
+        """Let the infos tell of the environment that is there now, and of the end of the one before if there was."""
+        env_index = self.first + index
+        finals = [record.final for record in records if record.env_index == env_index and keep_final]
+        final = finals[0] if finals else None
+        records[:] = [record for record in records if record.env_index != env_index]
+        kept = info if self._all_infos else {}
+        if final or kept:
+            records.append(InfoRecord(env_index, final, kept))
+            records.sort(key=lambda record: record.env_index)
 
     def _reset_env(self, index: int, seed: int | None, options: dict[str, Any] | None) -> tuple[Any, Info]:
         fresh = self._fresh_seeds.pop(index, None) if self._fresh_seeds else None
@@ -376,35 +460,38 @@ class EnvGroup:
             raise ContractBreach(f"expected reset to return (observation, info), got {got}; return both, info a dict")
         return result
 
-    def _refuse_nan(self, indices: Sequence[int], actions: Sequence[Any]) -> None:
+    def _refuse_nan(self, indices: Sequence[int], actions: Sequence[Any], records: list[InfoRecord]) -> None:
         """Look for NaN in what was written.
 
         The dot product of an array with itself is NaN if, and only if, there is NaN in it (squares cannot cancel out);
         it takes a quarter of the time of ``isnan`` and ``any``.
         """
         for flat, array in self._watched:
-            seen = flat if indices is self._indices else array[indices].reshape(-1)
-            total = seen.dot(seen)
+            seen = flat if indices is self._indices else array[indices]
+            total = np.vdot(seen, seen)  # which, unlike dot, says nothing where large squares overflow
             if total != total:
                 break
         else:
             return
         for index, action in zip(indices, actions, strict=True):
+            self._cursors[self._slot] = self.first + index
+            ended = self._same_step and bool(self._terminated[index] or self._truncated[index])
+            in_reset = False
             try:
-                self._cursors[self._slot] = self.first + index
-                _refuse_nan_row(self._floats, index, "observation")
                 if self._rewards[index] != self._rewards[index]:
                     raise ContractBreach("expected a reward that is a number, got NaN; mend the environment's reward")
+                in_reset = ended or bool(self._reset_rows[index])
+                _refuse_nan_row(self._floats, index, "observation")
             except ContractBreach as breach:
                 error = self._explain(breach, index, None, action)
                 if not self._restarts_faults:
                     raise error from breach
-                self._replace(index, error)
+                self._replace(index, error, records, in_reset=in_reset)
 
-    def _explain(self, error: Exception, index: int, result: Any, action: Any) -> EnvError:
+    def _explain(self, error: BaseException, index: int, result: Any, action: Any) -> EnvError:
         """Turn what went wrong at one environment into an error that says which, with which seed, step and action."""
         kind: type[EnvError] = EnvRaisedError
-        message = f"an environment raised {type(error).__name__}: {error}".rstrip(": .")
+        message = f"an environment raised {type(error).__name__}: {_text_of(error)}".rstrip(": .")
         frames = error.__traceback__
         if isinstance(error, ContractBreach):
             kind, message = EnvContractError, str(error)
@@ -434,19 +521,28 @@ def plain_action(action: Any) -> Any:
     return action
 
 
+def _text_of(error: BaseException) -> str:
+    """Return the message of an exception of anyone's making, which may fail to give one."""
+    try:
+        return str(error)
+    except Exception as failure:
+        return f"(its message cannot be had: {type(failure).__name__})"
+
+
 def _raise_lost(action: Any) -> Any:
     raise _Lost
 
 
-def _copy_row(source: Any, target: Any, index: int) -> None:
+def _copy_rows(source: Any, target: Any, rows: Any) -> None:
+    """Copy rows of a tree: an index, a list of them or a slice."""
     if isinstance(source, dict):
         for key, part in source.items():
-            _copy_row(part, target[key], index)
+            _copy_rows(part, target[key], rows)
     elif isinstance(source, tuple):
         for part, other in zip(source, target, strict=True):
-            _copy_row(part, other, index)
+            _copy_rows(part, other, rows)
     else:
-        target[index] = source[index]
+        target[rows] = source[rows]
 
 
 def _refuse_nan_row(leaves: Sequence[FloatLeaf], index: int, what: str) -> None:
@@ -466,7 +562,7 @@ def _refuse_info(info: Any) -> None:
         raise ContractBreach(f"expected info to be a dict, got {type(info).__name__}; return {{}} if there is none")
 
 
-def _misfit(result: Any, error: Exception) -> str:
+def _misfit(result: Any, error: BaseException) -> str:
     names = "(observation, reward, terminated, truncated, info)"
     if not isinstance(result, tuple | list):
         return f"expected step to return {names}, got {type(result).__name__}; return all five"

@@ -20,7 +20,7 @@ from paceline.vector.arrays import VecArrays
 from paceline.vector.base import EnvIds, ObsTree, StepBatch, VecEnv
 from paceline.vector.faults import Fault, FaultPolicy
 from paceline.vector.flight import Flight
-from paceline.vector.group import InfoLevel
+from paceline.vector.group import InfoLevel, plain_action
 from paceline.vector.infos import Info, InfoColumns, InfoRecord, join, pack, take_info_rows
 from paceline.vector.seeding import resolve_seeds
 from paceline.vector.spaces import copy_tree, map_tree, take_row
@@ -240,8 +240,12 @@ class BatchedVecEnv(VecEnv):
             ids = np.sort(ids)
         # Runners signal a step of all of them once; where batches are smaller, each environment counts.
         whole = (ids is None or len(ids) == self.num_envs) and self.batch_size == self.num_envs
-        started = flight.start(ids, together=whole)
-        self._start(started)
+        try:
+            started = flight.start(ids, together=whole)
+            self._start(started)
+        except BaseException as error:  # Ctrl-C: some runners were told, others not
+            self._fail(error)
+            raise
         self._clock.sent(begin_ns)
 
     def recv(self, env_ids: Any = None) -> tuple[StepBatch, EnvIds]:
@@ -277,17 +281,18 @@ class BatchedVecEnv(VecEnv):
         self._clock.waits()
         try:
             found = self._finish_all()
+            flight.finish_together()
         except BaseException as error:
             self._fail(error)
             raise
         self._clock.waited()
-        flight.finish_together()
         batch = self._batch
         if found or self._names_finals:
             infos = self._gather(found, self._ended_rows(None))
             if infos:
                 batch = batch._replace(infos=infos)
-        self._clock.received_all(self._arrays.finished_ns)
+        self._clock.received_all(self._arrays.finished_ns, batch.reset_rows)
+        self._look_after()
         return batch
 
     def _recv_some(self, wanted: EnvIds | None) -> tuple[StepBatch, EnvIds]:
@@ -307,8 +312,12 @@ class BatchedVecEnv(VecEnv):
         self._clock.waited()
         ids = flight.take(wanted, self.batch_size)
         batch = self._rows(ids)
-        self._clock.received(ids)
+        self._clock.received(ids, batch.reset_rows)
+        self._look_after()
         return batch, ids
+
+    def _look_after(self) -> None:
+        """Do what is due now and then; called when a batch is complete and accounted for."""
 
     def _drain(self) -> None:
         """Finish what is under way and keep it for later, where a reset cannot run beside it."""
@@ -370,20 +379,25 @@ class BatchedVecEnv(VecEnv):
         return [self.num_envs]
 
     def _took_faults(self, faults: Iterable[Fault]) -> None:
-        """Count faults that were mended; past the cap the last of them is raised.
+        """Count faults that were mended; the first past the cap is raised.
 
         Raises:
             EnvError: one fault too many.
         """
+        limit = self.options.faults.max_restarts
         for fault in faults:
+            if len(self.faults) >= limit:
+                raise fault.error(f"after {len(self.faults)} restarts (max_restarts {limit})")
             self.faults = (*self.faults, fault)
             seeds = list(self.env_seeds)
             seeds[fault.env_index] = fault.new_seed
             self.env_seeds = tuple(seeds)
-        if len(self.faults) > self.options.faults.max_restarts:
-            raise self.faults[-1].error(
-                f"after {len(self.faults) - 1} restarts (max_restarts {self.options.faults.max_restarts})"
-            )
+
+    def _last_known(self, env_id: int) -> dict[str, Any]:
+        """Return seed, step and last action of an environment that cannot be asked any more."""
+        given = plain_action(take_row(self._arrays.actions, env_id)) if self._was_reset else None
+        step = int(self._clock.steps_taken()[env_id]) + self._flight.steps_out(env_id)
+        return {"seed": self.env_seeds[env_id], "step": step, "action": given}
 
     def _ended_rows(self, ids: EnvIds | None) -> Sequence[int]:
         if not self._names_finals:

@@ -129,6 +129,12 @@ class Flight:
             return np.arange(ids.start, ids.stop)
         return ids.start + np.flatnonzero(self._state[ids.start : ids.stop] == _UNDER_WAY)
 
+    def steps_out(self, env_id: int, *, ready: bool = False) -> int:
+        """Return 1 if ``env_id`` has a step that was not returned yet (``ready``: one that is complete), else 0."""
+        if self.together:
+            return 0 if ready else 1
+        return int(self._state[env_id] == _READY if ready else self._state[env_id] != _IDLE)
+
     def clear(self) -> None:
         """Forget all steps under way: everything was reset, or nothing works any more."""
         self._state.fill(_IDLE)

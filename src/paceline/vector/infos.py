@@ -7,7 +7,7 @@ made, sent and joined instead, with the same result.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,6 +90,15 @@ def join(parts: Sequence[InfoColumns], num_envs: int) -> Info | None:
         infos[key] = np.concatenate([part.columns[k] for part in parts])
         infos[f"_{key}"] = np.ones(num_envs, dtype=np.bool_)
     return infos
+
+
+def in_order(found: Mapping[int, InfoColumns | list[InfoRecord]]) -> list[InfoRecord] | list[InfoColumns]:
+    """Return what runners said of a step, in the order of their slots: as columns if all of them are such."""
+    items = [found[slot] for slot in sorted(found)]
+    columns = [item for item in items if isinstance(item, InfoColumns)]
+    if len(columns) == len(items):
+        return columns
+    return [record for item in items for record in (item.records() if isinstance(item, InfoColumns) else item)]
 
 
 def take_info_rows(infos: Info, rows: NDArray[np.int64]) -> Info:

@@ -28,11 +28,16 @@ class MemoryWatch:
         *,
         read_private_bytes: Callable[[int], int | None] | None = None,
     ) -> None:
-        self._pids = pids
+        self._pids = list(pids)
         self.limit_bytes = limit_bytes or default_limit_bytes()
         self._read = read_private_bytes or private_bytes
         self._first = self._all()
         self._last = self._first
+
+    def replace(self, slot: int, pid: int) -> None:
+        """Watch another process in the place of runner ``slot``; the others keep what they began with."""
+        self._pids[slot] = pid
+        self._first[slot] = self._read(pid) or 0
 
     def check(self) -> int | None:
         """Return the runner that has grown most if all together use more than they may, else None."""

@@ -18,12 +18,12 @@ from paceline.errors import EnvTimeoutError, PacelineError, RunnerDiedError
 from paceline.vector.arrays import Layout, VecArrays
 from paceline.vector.batched import Infos, Mask, VecOptions
 from paceline.vector.flight import EnvIds
-from paceline.vector.infos import InfoColumns, InfoRecord
+from paceline.vector.infos import InfoColumns, InfoRecord, in_order
 from paceline.vector.launch import RunnerProcess
-from paceline.vector.memory import create_block
+from paceline.vector.memory import create_block, grow_block
 from paceline.vector.processes import ProcessOptions, ProcessVecEnv
 from paceline.vector.protocol import PipeRows, PipeStep, ResetAnswer
-from paceline.vector.serving import write_pipe_rows
+from paceline.vector.serving import cursor_bytes, share_cursors, write_pipe_rows
 from paceline.vector.spaces import map_tree
 
 
@@ -40,16 +40,18 @@ class PipeVecEnv(ProcessVecEnv):
         options: VecOptions,
         processes: ProcessOptions,
     ) -> None:
+        self._bases = [(0, 0)] * num_env_runners  # busy_ns and env_steps of processes that have been replaced
         super().__init__(factories, num_env_runners, options, processes)
         self._starts = np.array([runner.envs.start for runner in self._runners])
         self._under_way: dict[int, EnvIds | None] = {}
         self._deadline_s = [0.0] * num_env_runners
 
     def _create_memory(self) -> int:
-        return create_block()  # stays empty: runners expect the descriptor
+        return create_block()  # for the cursors alone
 
     def _map_memory(self, layout: Layout) -> VecArrays:
-        return layout.arrays_over(np.zeros(layout.nbytes, np.uint8))
+        arrays = layout.arrays_over(np.zeros(layout.nbytes, np.uint8))
+        return share_cursors(arrays, grow_block(self._memory_fd, cursor_bytes(layout.num_slots)))
 
     def _post(self, runner: RunnerProcess, request: Any) -> None:
         runner.post(request)
@@ -75,24 +77,20 @@ class PipeVecEnv(ProcessVecEnv):
         runner.post(PipeStep(None if ids is None else (ids - envs.start).tolist(), actions))
 
     def _finish_all(self) -> Infos:
-        found: list[InfoColumns | list[InfoRecord]] = []
+        found: dict[int, InfoColumns | list[InfoRecord]] = {}
         failure: PacelineError | None = None
         for slot in range(self.num_env_runners):
-            try:
-                found.append(self._receive_step(slot).message.infos)
-            except (RunnerDiedError, EnvTimeoutError) as error:
-                self._mend(slot, self._located(slot, error))
-                found.append(self._receive_step(slot).message.infos)
-            except PacelineError as error:
-                self._under_way.pop(slot, None)
-                failure = failure or error
+            while slot in self._under_way:
+                try:
+                    found[slot] = self._receive_step(slot).message.infos
+                except (RunnerDiedError, EnvTimeoutError) as error:
+                    self._mend(slot, self._located(slot, error))
+                except PacelineError as error:
+                    self._under_way.pop(slot, None)
+                    failure = failure or error
         if failure is not None:
             raise failure
-        self._look_after()
-        columns = [item for item in found if isinstance(item, InfoColumns)]
-        if len(columns) == len(found):
-            return columns
-        return [record for item in found for record in (item.records() if isinstance(item, InfoColumns) else item)]
+        return in_order(found)
 
     def _finish_some(self) -> tuple[EnvIds, Infos]:
         ids: list[EnvIds] = []
@@ -111,7 +109,6 @@ class PipeVecEnv(ProcessVecEnv):
             )
             infos = answer.message.infos
             found += infos.records() if isinstance(infos, InfoColumns) else infos
-        self._look_after()
         return (np.concatenate(ids) if ids else self._flight.all_ids[:0]), found
 
     def _ready_slots(self) -> list[int]:
@@ -133,7 +130,7 @@ class PipeVecEnv(ProcessVecEnv):
         deadline = None if self._timeout_s is None else self._deadline_s[slot]
         answer: PipeRows = self._runners[slot].receive(deadline)
         runner = self._runners[slot]
-        write_pipe_rows(answer, self._arrays, runner.envs, slot)
+        write_pipe_rows(answer, self._arrays, runner.envs, slot, self._bases[slot])
         under_way = self._under_way[slot]
         if under_way is None or answer.indices is None or len(answer.indices) == len(under_way):
             del self._under_way[slot]
@@ -145,7 +142,7 @@ class PipeVecEnv(ProcessVecEnv):
     def _answer(self, slot: int, deadline: float | None) -> Any:
         answer = self._runners[slot].receive(deadline)
         if isinstance(answer, PipeRows):
-            write_pipe_rows(answer, self._arrays, self._runners[slot].envs, slot)
+            write_pipe_rows(answer, self._arrays, self._runners[slot].envs, slot, self._bases[slot])
             infos = answer.message.infos
             records = infos.records() if isinstance(infos, InfoColumns) else infos
             return ResetAnswer(records, answer.message.faults)
@@ -158,8 +155,9 @@ class PipeVecEnv(ProcessVecEnv):
         return super()._reset_envs(seeds, options, mask)
 
     def _start_again(self, slot: int) -> None:
+        self._bases[slot] = (int(self._arrays.busy_ns[slot]), int(self._arrays.env_steps[slot]))
         ids = self._under_way.pop(slot, np.empty(0, np.int64))
         if ids is None:
             self._send_step(slot, None)
         elif len(ids):
-            self._send_step(slot, ids)
+            self._send_step(slot, np.sort(ids))

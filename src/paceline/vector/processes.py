@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 import weakref
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from time import monotonic
@@ -21,7 +23,6 @@ from paceline.vector.arrays import IDLE, Layout, VecArrays
 from paceline.vector.batched import BatchedVecEnv, Mask, VecOptions
 from paceline.vector.env_list import spread_values
 from paceline.vector.faults import Fault, replacement_seed
-from paceline.vector.group import plain_action
 from paceline.vector.infos import InfoRecord
 from paceline.vector.launch import RunnerProcess, StartMethod, end_all, make_launcher, modules_to_preload
 from paceline.vector.memory_watch import MemoryWatch
@@ -37,7 +38,7 @@ from paceline.vector.protocol import (
     Setup,
     StepMessage,
 )
-from paceline.vector.spaces import map_tree, take_row
+from paceline.vector.spaces import map_tree
 from paceline.vector.wakeup import CLOSE
 
 _CLOSE_GRACE_S = 3.0
@@ -101,6 +102,7 @@ class ProcessVecEnv(BatchedVecEnv):
         self.processes = processes
         self._factories = list(factories)
         self._timeout_s = processes.step_timeout_s
+        self._memory_fd = -1
         self._runners: list[RunnerProcess] = []
         self._early: list[list[StepMessage]] = [[] for _ in range(num_env_runners)]
         self._waiting: Waiting = choose_waiting(num_env_runners, usable_core_time())
@@ -142,18 +144,22 @@ class ProcessVecEnv(BatchedVecEnv):
 
     @abstractmethod
     def _start_again(self, slot: int) -> None:
-        """Start what was under way in a runner that has been replaced."""
+        """Start what is under way, and not complete, in a runner that has been replaced."""
 
     def _setup_of(self, runner: RunnerProcess, lost_seeds: list[int] | None) -> Setup:
         envs = runner.envs
         lost = None
         if lost_seeds is not None and self._by_pipe:
             lost = map_tree(lambda array: array[envs.start : envs.stop], self._arrays.observations)
+        lost_steps = None
+        if lost_seeds is not None:
+            taken = self._clock.steps_taken()
+            lost_steps = [int(taken[i]) + self._flight.steps_out(i, ready=True) for i in envs]
         return Setup(
             list(sys.path), cloudpickle.dumps(self._factories[envs.start : envs.stop]), envs.start, len(envs),
             runner.slot, self.num_envs, self.num_env_runners, self.autoreset_mode, self.infos_level,
             self.options.faults, self._waiting, self._by_pipe, lost_seeds,
-            lost,
+            lost, lost_steps,
         )  # fmt: skip
 
     def _startup_deadline(self) -> float | None:
@@ -185,16 +191,22 @@ class ProcessVecEnv(BatchedVecEnv):
         self._adopt(first.observation_space, first.action_space, arrays, first.metadata, first.render_mode)
         self.spec = first.spec
 
+    def _deadline(self) -> float | None:
+        return None if self._timeout_s is None else monotonic() + self._timeout_s
+
     def _watch_runners(self) -> None:
         """Begin to watch where runners run, and how much memory they use."""
-        self._placement: CorePlacement | None = None
-        if self._pins:
-            self._placement = CorePlacement(self.runner_pids(), self._cores, usable_cores())
+        self._place_runners()
         self._memory_watch = MemoryWatch(self.runner_pids(), self.processes.memory_limit_bytes)
         self._next_watch_s = monotonic() + _WATCH_EVERY_S
 
+    def _place_runners(self) -> None:
+        self._placement: CorePlacement | None = None
+        if self._pins:
+            self._placement = CorePlacement(self.runner_pids(), self._cores, usable_cores())
+
     def _look_after(self) -> None:
-        """Look after the runners once in a while; called after every batch.
+        """Look after the runners once in a while, between steps: one that is replaced then has none to begin again.
 
         Raises:
             EnvError: the runners use too much memory.
@@ -207,7 +219,11 @@ class ProcessVecEnv(BatchedVecEnv):
             self._next_watch_s = now + _WATCH_EVERY_S
             slot = self._memory_watch.check()
             if slot is not None:
-                self._mend(slot, self._memory_watch.error(slot, self._runners[slot].envs))
+                try:
+                    self._mend(slot, self._memory_watch.error(slot, self._runners[slot].envs))
+                except BaseException as error:
+                    self._fail(error)
+                    raise
 
     def runner_pids(self) -> tuple[int, ...]:
         """Return the process ids of the runners."""
@@ -267,28 +283,55 @@ class ProcessVecEnv(BatchedVecEnv):
         return [record for answer in answers for record in answer.infos]
 
     def _ask(self, runners: Sequence[RunnerProcess], requests: Sequence[Any]) -> list[Any]:
-        deadline = None if self._timeout_s is None else monotonic() + self._timeout_s
-        for runner, request in zip(runners, requests, strict=True):
-            self._post(runner, request)
+        """Send each runner a request and return their answers; the first error of several is raised."""
+        deadline = self._deadline()
         answers = []
         failure: PacelineError | None = None
-        for runner, request in zip(runners, requests, strict=True):
-            try:
-                answers.append(self._answer(runner.slot, deadline))
-            except (RunnerDiedError, EnvTimeoutError) as error:
-                located = self._located(runner.slot, error)
-                if not isinstance(request, ResetRequest) or not self.options.faults.restarts:
-                    self._fail(located)
-                    raise located from None
-                self._mend(runner.slot, located)
-                replacement = self._runners[runner.slot]
-                self._post(replacement, replace(request, seeds=[None] * len(runner.envs)))
-                answers.append(self._answer(runner.slot, self._startup_deadline()))
-            except PacelineError as error:
-                failure = failure or error
+        try:
+            for runner, request in zip(runners, requests, strict=True):
+                self._post(runner, request)
+            for runner, request in zip(runners, requests, strict=True):
+                try:
+                    answers.append(self._answer(runner.slot, deadline))
+                except (RunnerDiedError, EnvTimeoutError) as error:
+                    answers.append(self._ask_again(runner.slot, request, error))
+                except PacelineError as error:
+                    failure = failure or error
+        except BaseException as error:  # answers that were not waited for would be taken for those of the next request
+            self._fail(error)
+            raise
         if failure is not None:
             raise failure
         return answers
+
+    def _ask_again(self, slot: int, request: Any, error: RunnerDiedError | EnvTimeoutError) -> Any:
+        """Replace a runner that died or hangs in a reset until one answers.
+
+        Raises:
+            PacelineError: nothing is to be restarted, or too much has been; or it was another request.
+        """
+        while True:
+            located = self._located(slot, error)
+            if not isinstance(request, ResetRequest):
+                raise located from None
+            self._mend(slot, located)
+            request = self._without_culprit(slot, request)
+            self._post(self._runners[slot], request)
+            try:
+                return self._answer(slot, self._deadline())
+            except (RunnerDiedError, EnvTimeoutError) as another:
+                error = another
+
+    def _without_culprit(self, slot: int, request: ResetRequest) -> ResetRequest:
+        """Return a request whose seeds are those that were asked for, but for the environment that broke."""
+        envs, seeds = self._runners[slot].envs, list(request.seeds)
+        seeds[self.faults[-1].env_index - envs.start] = None
+        known = list(self.env_seeds)
+        for index, seed in zip(envs, seeds, strict=True):
+            if seed is not None:
+                known[index] = seed
+        self.env_seeds = tuple(known)
+        return replace(request, seeds=seeds)
 
     def _post(self, runner: RunnerProcess, request: Any) -> None:
         """Send a request in the way that the runner listens to."""
@@ -307,23 +350,24 @@ class ProcessVecEnv(BatchedVecEnv):
         return message
 
     def _mend(self, slot: int, error: PacelineError) -> None:
-        """Replace a runner that died or hangs, with all its environments.
+        """Replace a runner that died, hangs or takes too much memory, with all its environments.
 
         Raises:
-            PacelineError: ``error``, if nothing is to be restarted, or too much has been.
+            PacelineError: ``error``, if nothing is to be restarted, or too much has been; or what the new environments
+                raised while they were built.
         """
         if not self.options.faults.restarts or not isinstance(error, EnvError):
-            raise error
+            raise error from None
         old = self._runners[slot]
         old.process.kill()
         old.end(monotonic() + _CLOSE_GRACE_S)
         envs = old.envs
         culprit = envs.start if error.env_index is None else error.env_index
-        seeds = [replacement_seed(self.env_seeds[i], len(self.faults) + 1) for i in envs]
+        seeds = [replacement_seed(self.env_seeds[i], len(self.faults) + 1, i) for i in envs]
+        self._took_faults([Fault.of(error, culprit, seeds[culprit - envs.start])])
         known = list(self.env_seeds)
         known[envs.start : envs.stop] = seeds
         self.env_seeds = tuple(known)
-        self._took_faults([Fault.of(error, culprit, seeds[culprit - envs.start])])
         deadline = self._startup_deadline()
         runner = self._start_runner(slot, envs)
         self._runners[slot] = runner
@@ -333,27 +377,18 @@ class ProcessVecEnv(BatchedVecEnv):
         runner.receive(deadline)
         runner.post(MapMemory())
         runner.receive(deadline)
-        self._watch_runners()
+        self._place_runners()
+        self._memory_watch.replace(slot, runner.pid)
         self._start_again(slot)
 
-    def _located(self, slot: int, error: RunnerDiedError | EnvTimeoutError) -> PacelineError:
+    def _located(self, slot: int, error: RunnerDiedError | EnvTimeoutError) -> EnvError:
         """Say at which environment a runner died or hangs: its cursor in shared memory tells."""
         envs = self._runners[slot].envs
         index = int(self._arrays.cursors[slot]) if len(envs) > 1 else envs.start
-        message = str(error)
-        if isinstance(error, EnvTimeoutError):
-            message = (
-                f"expected a step or reset of all environments within step_timeout_s {self._timeout_s}, but an "
-                f"environment has not returned; raise step_timeout_s, or find out what it waits for"
-            )
+        message = str(error) if isinstance(error, RunnerDiedError) else timeout_message(self._timeout_s)
         if index == IDLE:
             return type(error)(message)
-        return type(error)(
-            message,
-            env_index=index,
-            seed=self.env_seeds[index],
-            action=plain_action(take_row(self._arrays.actions, index)) if self._was_reset else None,
-        )
+        return type(error)(message, env_index=index, **self._last_known(index))
 
     def _let_go(self, grace_s: float) -> None:
         """End the runners and give up the memory's descriptor."""
@@ -374,14 +409,29 @@ def partition(num_envs: int, num_parts: int) -> list[range]:
     return [range(start, stop) for start, stop in pairwise(bounds)]
 
 
+def timeout_message(timeout_s: float | None) -> str:
+    """Return what is told of an environment that hangs."""
+    return (
+        f"expected a step or reset of all environments within step_timeout_s {timeout_s}, but an environment has not "
+        f"returned; raise step_timeout_s, or find out what it waits for"
+    )
+
+
 def _end_runners(runners: list[RunnerProcess], owner_pid: int, by_pipe: bool, grace_s: float = _CLOSE_GRACE_S) -> None:
     """End ``runners``, unless this is a fork of the process that owns them."""
     if os.getpid() != owner_pid:
         return
     for runner in runners:
         if grace_s > 0 and not runner._ended and not runner.is_dead():
-            if by_pipe:
+            if not by_pipe:
+                with suppress(BrokenPipeError):  # it has just died
+                    os.write(runner.wake_fd, CLOSE)
+            elif _takes_more(runner):  # else it hangs, with more to read than a pipe holds
                 runner.post(None)
-            else:
-                os.write(runner.wake_fd, CLOSE)
     end_all(runners, grace_s)
+
+
+def _takes_more(runner: RunnerProcess) -> bool:
+    poller = select.poll()
+    poller.register(runner.channel.fileno(), select.POLLOUT)
+    return any(events & select.POLLOUT for _, events in poller.poll(0))

@@ -42,6 +42,7 @@ class Setup:
         by_pipe: steps travel as messages, not through shared memory.
         lost_seeds: seeds of environments that take the place of a dead runner's; None at first.
         lost_observations: over a pipe, the last observations of these, ``[E, ...]``.
+        lost_steps: how many steps each of these has taken since the vector was made.
     """
 
     sys_path: list[str]
@@ -58,6 +59,7 @@ class Setup:
     by_pipe: bool = False
     lost_seeds: list[int] | None = None
     lost_observations: Any = None
+    lost_steps: list[int] | None = None
 
 
 @dataclass(frozen=True)

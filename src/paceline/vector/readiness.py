@@ -37,21 +37,23 @@ class Readiness:
     """
 
     def __init__(self, runners: Sequence[RunnerProcess], waiting: Waiting) -> None:
-        self._runners = runners
         self._patience = Patience("spin" if waiting == "spin" else "park")  # a runner may need this very core
         self._slot_of = {runner.done_fd: runner.slot for runner in runners}
         self._done_fds = [runner.done_fd for runner in runners]
         self._epolls: list[select.epoll] = []
+        self._slot_of_death = {runner.death_fd: runner.slot for runner in runners}
         deaths: list[tuple[int, int]] = []
         for runner in runners:
             by_hangup = runner.death_fd == runner.channel.fileno()  # it is readable while a message waits, too
             deaths.append((runner.death_fd, 0 if by_hangup else select.POLLIN))
+        self._deaths: select.epoll | select.poll = select.poll()
         if hasattr(select, "epoll"):
-            watch = select.epoll()
-            for fd, events in deaths:
-                watch.register(fd, events)
-            self._epolls.append(watch)
-            deaths = [(watch.fileno(), select.POLLIN)]
+            self._deaths = select.epoll()
+            self._epolls.append(self._deaths)
+        for fd, events in deaths:
+            self._deaths.register(fd, events)
+        if self._epolls:
+            deaths = [(self._epolls[0].fileno(), select.POLLIN)]
         self._pollers = []
         for fd in self._done_fds:
             poller = select.poll()
@@ -107,6 +109,11 @@ class Readiness:
             raise RunnerEnded(self._ended_slot())
         return found
 
+    def take(self, slot: int) -> int:
+        """Return the value of a signal that runner ``slot`` has sent already, 0 if there is none."""
+        fd = self._done_fds[slot]
+        return decode(os.read(fd, SIGNAL_SIZE)) if any(at == fd for at, _ in self._pollers[slot].poll(0)) else 0
+
     def fileno(self) -> int | None:
         """Return a descriptor that is readable while any runner is ready or dead; None where there is no epoll."""
         return self._epolls[-1].fileno() if self._epolls else None
@@ -117,7 +124,4 @@ class Readiness:
             epoll.close()
 
     def _ended_slot(self) -> int:
-        for runner in self._runners:
-            if runner.is_dead():
-                return runner.slot
-        raise AssertionError("poll returned a file descriptor that was not registered")
+        return min(self._slot_of_death[fd] for fd, _ in self._deaths.poll(0))

@@ -69,7 +69,7 @@ def _build(channel: Connection, given: dict[str, Any]) -> tuple[MemoryServer | P
     from paceline.vector.env_list import build_envs
     from paceline.vector.group import EnvGroup
     from paceline.vector.protocol import Built, receive_message, send_message
-    from paceline.vector.serving import MemoryServer, PipeServer, write_rows
+    from paceline.vector.serving import MemoryServer, PipeServer, cursor_bytes, share_cursors, write_rows
 
     setup: Setup = receive_message(channel)
     sys.path[:] = setup.sys_path
@@ -85,13 +85,15 @@ def _build(channel: Connection, given: dict[str, Any]) -> tuple[MemoryServer | P
     layout = Layout(env.observation_space, env.action_space, setup.num_envs, setup.num_slots, setup.autoreset_mode)
     memory = np.zeros(layout.nbytes, np.uint8) if setup.by_pipe else mmap.mmap(given["memory_fd"], layout.nbytes)
     arrays = layout.arrays_over(memory)
+    if setup.by_pipe:
+        arrays = share_cursors(arrays, mmap.mmap(given["memory_fd"], cursor_bytes(setup.num_slots)))
     arrays.cursors[setup.slot] = IDLE
     group = EnvGroup(
         envs, arrays, first=setup.first, slot=setup.slot, autoreset_mode=setup.autoreset_mode, infos=setup.infos,
         factories=factories, policy=setup.faults,
     )  # fmt: skip
     if setup.lost_seeds is not None:
-        group.lose(setup.lost_seeds)
+        group.lose(setup.lost_seeds, setup.lost_steps or [0] * setup.count)
     send_message(channel, None)
     if setup.by_pipe:
         rows = slice(setup.first, setup.first + setup.count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import traceback
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from time import perf_counter_ns
 from typing import Any
@@ -15,7 +16,7 @@ from paceline.errors import EnvContractError, EnvRaisedError, PacelineError
 from paceline.vector.arrays import VecArrays
 from paceline.vector.env_list import call_envs, set_values
 from paceline.vector.group import EnvGroup
-from paceline.vector.infos import InfoRecord, pack
+from paceline.vector.infos import InfoColumns, InfoRecord, pack
 from paceline.vector.patience import Patience, Waiting
 from paceline.vector.protocol import (
     SMALL_BYTES,
@@ -41,6 +42,7 @@ from paceline.vector.wakeup import (
     num_requested,
 )
 
+_CACHE_LINE = 64
 _SIGNAL_EVERY_NS = 200_000
 """Environments that are ready are signalled at least this often; more often would wake the parent for every one."""
 
@@ -95,7 +97,8 @@ class MemoryServer:
                 if count := num_requested(value):
                     self._step_some(count)
                 if value & REQUEST_BIT:
-                    self._channel.send_bytes(_pack_answer(_fulfil(self._group, receive_message(self._channel))))
+                    answer = _fulfil(self._group, receive_message(self._channel))
+                    self._channel.send_bytes(_pack_answer(answer, self._group))
 
     def _wait(self) -> int:
         """Return the next signal's value."""
@@ -160,7 +163,7 @@ class MemoryServer:
         A small message goes first, so that the parent wakes once and finds it. A large one goes after the signal: it
         may not fit the socket's buffer, and the parent reads the socket only when told to.
         """
-        payload = _pack_answer(message)
+        payload = _pack_answer(message, self._group)
         small = len(payload) <= SMALL_BYTES
         if small:
             self._channel.send_bytes(payload)
@@ -201,8 +204,10 @@ class PipeServer:
             else:
                 answer = _fulfil(self._group, request)
                 if isinstance(answer, ResetAnswer):
-                    answer = self._answer(None, StepMessage(answer.infos, answer.faults))
-            self._channel.send_bytes(_pack_answer(answer))
+                    # Rows that were not reset may not have been returned yet, and a mended runner has never had them.
+                    chosen = None if request.mask is None else [i for i, pick in enumerate(request.mask) if pick]
+                    answer = self._answer(chosen, StepMessage(answer.infos, answer.faults))
+            self._channel.send_bytes(_pack_answer(answer, self._group))
 
     def _step(self, request: PipeStep) -> Any:
         rows = self._rows if request.indices is None else np.asarray(request.indices) + self._rows.start
@@ -222,8 +227,32 @@ class PipeServer:
         return PipeRows(indices, parts, counters, message)
 
 
-def write_pipe_rows(answer: PipeRows, arrays: VecArrays, envs: range, slot: int) -> None:
-    """Copy the rows of a runner's answer into the parent's arrays."""
+def cursor_bytes(num_slots: int) -> int:
+    """Return the size of the block of shared memory that runners over pipes write their cursors to."""
+    return num_slots * _CACHE_LINE
+
+
+def share_cursors(arrays: VecArrays, memory: Any) -> VecArrays:
+    """Return ``arrays`` with the cursors in ``memory``: of a runner that dies, or hangs, nothing else tells where.
+
+    Args:
+        arrays: private memory of a process.
+        memory: shared by all, :func:`cursor_bytes` long.
+    """
+    lines: Any = np.ndarray((len(arrays.cursors), _CACHE_LINE // 8), np.int64, buffer=memory)
+    return replace(arrays, cursors=lines[:, 0])
+
+
+def write_pipe_rows(answer: PipeRows, arrays: VecArrays, envs: range, slot: int, base: tuple[int, int]) -> None:
+    """Copy the rows of a runner's answer into the parent's arrays.
+
+    Args:
+        answer: of the runner.
+        arrays: of the parent.
+        envs: of the runner.
+        slot: index of the runner.
+        base: busy_ns and env_steps of the processes that had its place before.
+    """
     rows: Any = slice(envs.start, envs.stop)
     if answer.indices is not None:
         rows = np.asarray(answer.indices) + envs.start
@@ -234,7 +263,9 @@ def write_pipe_rows(answer: PipeRows, arrays: VecArrays, envs: range, slot: int)
     for target, part in zip(outputs, answer.arrays, strict=True):
         if part is not None:
             write_rows(target, part, rows)
-    arrays.busy_ns[slot], arrays.env_steps[slot], arrays.finished_ns[slot] = answer.counters
+    arrays.busy_ns[slot], arrays.env_steps[slot], arrays.finished_ns[slot] = (
+        answer.counters[0] + base[0], answer.counters[1] + base[1], answer.counters[2],
+    )  # fmt: skip
 
 
 def write_rows(target: Any, source: Any, rows: Any) -> None:
@@ -268,12 +299,27 @@ def _fulfil(group: EnvGroup, request: Any) -> Any:
         return Failure.of(EnvRaisedError(message, original_traceback=traceback.format_exc()))
 
 
-def _pack_answer(message: Any) -> bytes:
+def _pack_answer(message: Any, group: EnvGroup) -> bytes:
+    """Return an answer as bytes; one that cannot travel becomes the failure that says so."""
     try:
         return pack_message(message)
     except Exception as error:
-        refusal = EnvContractError(
+        text = (
             f"expected infos and results that can be pickled, got {type(error).__name__}: {error}; return plain data, "
             f"or make the vector environment with infos='none'"
         )
+        culprit = _find_unpicklable(message)
+        refusal = EnvContractError(text) if culprit is None else group.blame(culprit, text)
         return pack_message(Failure.of(refusal))
+
+
+def _find_unpicklable(message: Any) -> int | None:
+    """Return the environment whose infos cannot be pickled, or None if it is something else that cannot."""
+    said = message.message if isinstance(message, PipeRows) else message
+    infos = said.infos if isinstance(said, StepMessage | ResetAnswer) else []
+    for record in [] if isinstance(infos, InfoColumns) else infos:
+        try:
+            pack_message(record)
+        except Exception:
+            return record.env_index
+    return None

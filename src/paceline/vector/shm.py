@@ -22,7 +22,7 @@ from paceline.errors import EnvTimeoutError, PacelineError, RunnerDiedError
 from paceline.vector.arrays import Layout, VecArrays
 from paceline.vector.batched import Infos, VecOptions
 from paceline.vector.flight import EnvIds
-from paceline.vector.infos import InfoColumns, InfoRecord
+from paceline.vector.infos import InfoColumns, InfoRecord, in_order
 from paceline.vector.memory import create_block, grow_block
 from paceline.vector.processes import ProcessOptions, ProcessVecEnv
 from paceline.vector.readiness import Readiness, RunnerEnded
@@ -48,6 +48,7 @@ class ShmVecEnv(ProcessVecEnv):
         self._asked = [0] * num_env_runners
         self._taken = [0] * num_env_runners
         self._sent_s = np.zeros(self.num_envs)
+        self._awaited: list[int] = []  # runners of a step of all environments that have not finished it
         self._readiness = Readiness(self._runners, self._waiting)
         self._wake_fds = [runner.wake_fd for runner in self._runners]
         if not options.faults.restarts:
@@ -63,9 +64,8 @@ class ShmVecEnv(ProcessVecEnv):
     def _start(self, env_ids: EnvIds | None) -> None:
         if env_ids is None:
             self._arrays.sent_ns.fill(perf_counter_ns())
-            write = os.write
             for fd in self._wake_fds:
-                write(fd, STEP)
+                _wake(fd, STEP)
             return
         if self._timeout_s is not None:
             self._sent_s[env_ids] = monotonic()
@@ -80,42 +80,56 @@ class ShmVecEnv(ProcessVecEnv):
         self._asked[slot] = begin + len(ids)
         self._arrays.requests[slot].put(range(begin, begin + len(ids)), ids, mode="wrap")
         self._arrays.sent_ns[slot] = perf_counter_ns()
-        os.write(self._wake_fds[slot], step_some(len(ids)))
+        _wake(self._wake_fds[slot], step_some(len(ids)))
 
     def _finish_all(self) -> Infos:
-        deadline = None if self._timeout_s is None else monotonic() + self._timeout_s
-        found: list[InfoColumns | list[InfoRecord]] = []
-        failure: PacelineError | None = None
-        wait, slots = self._wait, list(self._slots)
-        for slot in slots:
-            if wait(slot, deadline, slots) != self._all_done[slot]:
-                try:
-                    found.append(self._step_message(slot).infos)  # it is there, or on its way
-                except PacelineError as error:
-                    failure = failure or error  # of several broken environments, the first is told
-        if failure is not None:
-            raise failure
-        self._look_after()
-        columns = [item for item in found if isinstance(item, InfoColumns)]
-        if len(columns) == len(found):
-            return columns
-        return [record for item in found for record in (item.records() if isinstance(item, InfoColumns) else item)]
-
-    def _wait(self, slot: int, deadline: float | None, slots: list[int]) -> int:
-        """Wait for a runner's signal; a runner that dies or hangs meanwhile, this one or another, is mended.
-
-        One that had stepped already steps again in its new life, so it is added to the ``slots`` to wait for.
-        """
-        while True:
+        deadline = self._deadline()
+        found: dict[int, InfoColumns | list[InfoRecord]] = {}
+        failures: dict[int, PacelineError] = {}
+        awaited = self._awaited = list(self._slots)
+        while awaited:
+            slot = awaited[0]
             try:
-                return self._readiness.wait(slot, deadline)
+                value = self._readiness.wait(slot, deadline)
             except RunnerEnded as ended:
-                self._mend_ended(ended.slot)
-                if ended.slot < slot:
-                    slots.append(ended.slot)
+                self._bury(ended.slot, found, failures)
+                deadline = self._deadline()
             except EnvTimeoutError as error:
                 self._mend(slot, self._located(slot, error))
-            deadline = None if self._timeout_s is None else monotonic() + self._timeout_s
+                deadline = self._deadline()
+            else:
+                self._finished(slot, value, found, failures)
+        if failures:
+            raise failures[min(failures)]  # of several broken environments, the first is told
+        return in_order(found)
+
+    def _finished(
+        self,
+        slot: int,
+        value: int,
+        found: dict[int, InfoColumns | list[InfoRecord]],
+        failures: dict[int, PacelineError],
+    ) -> None:
+        """Note that a runner has finished a step of all its environments, and take what it has to say of it."""
+        if value != self._all_done[slot]:
+            try:
+                found[slot] = self._step_message(slot).infos  # it is there, or on its way
+            except RunnerDiedError:  # in the middle of the message: it has not finished then
+                self._mend_ended(slot)
+                return
+            except PacelineError as error:
+                failures[slot] = error
+        self._awaited.remove(slot)
+
+    def _bury(
+        self, slot: int, found: dict[int, InfoColumns | list[InfoRecord]], failures: dict[int, PacelineError]
+    ) -> None:
+        """Replace a runner that died; what it finished before counts."""
+        if slot in self._awaited and (value := self._readiness.take(slot)):
+            self._finished(slot, value, found, failures)
+            if slot in self._awaited:  # it was replaced on that occasion
+                return
+        self._mend_ended(slot)
 
     def _mend_ended(self, slot: int) -> None:
         obituary: RunnerDiedError = self._runners[slot].obituary()
@@ -126,13 +140,16 @@ class ShmVecEnv(ProcessVecEnv):
         found: list[InfoRecord] = []
         for slot, value in self._wait_any():
             count, messages = num_done(value)
+            try:
+                said = [self._step_message(slot).infos for _ in range(messages)]
+            except RunnerDiedError:  # in the middle of a message: the steps that it tells of do not count
+                self._mend_ended(slot)
+                continue
             taken = self._taken[slot]
             self._taken[slot] = taken + count
             ids.append(self._arrays.completions[slot].take(range(taken, taken + count), mode="wrap"))
-            for _ in range(messages):
-                infos = self._step_message(slot).infos
+            for infos in said:
                 found += infos.records() if isinstance(infos, InfoColumns) else infos
-        self._look_after()
         return (np.concatenate(ids).astype(np.int64) if ids else self._flight.all_ids[:0]), found
 
     def _wait_any(self) -> list[tuple[int, int]]:
@@ -160,7 +177,8 @@ class ShmVecEnv(ProcessVecEnv):
         self._readiness = Readiness(self._runners, self._waiting)
         under_way = self._flight.under_way(runner.envs)
         if self._flight.together:
-            os.write(runner.wake_fd, STEP)
+            if slot in self._awaited:
+                os.write(runner.wake_fd, STEP)
         elif len(under_way):
             self._sent_s[under_way] = monotonic()
             self._request(slot, under_way)
@@ -177,3 +195,11 @@ class ShmVecEnv(ProcessVecEnv):
     def __repr__(self) -> str:
         """Name backend and numbers."""
         return f"ShmVecEnv({self.num_envs} envs in {self.num_env_runners} runners)"
+
+
+def _wake(fd: int, signal: bytes) -> None:
+    """Signal a runner; of one that is dead, waiting for it tells (only a pipe, not an eventfd, would do so here)."""
+    try:
+        os.write(fd, signal)
+    except BrokenPipeError:
+        return

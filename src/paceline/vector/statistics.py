@@ -84,9 +84,14 @@ class StepClock:
 
     def __init__(self, num_envs: int) -> None:
         self._steps_of_env = np.zeros(num_envs, np.int64)
+        self._resets_of_env = np.zeros(num_envs, np.int64)
+        self._earlier_steps = np.zeros(num_envs, np.int64)
+        self._whole_batches = 0
         self._zero()
 
     def _zero(self) -> None:
+        self._earlier_steps = self.steps_taken()
+        self._resets_of_env.fill(0)
         self._begin_ns = self._mark_ns = perf_counter_ns()
         self._whole_batches = self._batches = self._rows = 0
         self._wait_ns = self._overhead_ns = self._straggler_ns = 0
@@ -113,20 +118,33 @@ class StepClock:
         self._wait_ns += now - self._mark_ns
         self._mark_ns = now
 
-    def received_all(self, finished_ns: NDArray[np.int64]) -> None:
-        """Note that it returns a step of all environments, which runners finished at ``finished_ns`` ``[R]``."""
+    def received_all(self, finished_ns: NDArray[np.int64], reset_rows: NDArray[np.bool_]) -> None:
+        """Note that it returns a step of all environments.
+
+        Args:
+            finished_ns: when runners finished, ``[R]``.
+            reset_rows: rows that are resets, ``[N]``.
+        """
         self._whole_batches += 1
+        if np.count_nonzero(reset_rows):
+            self._resets_of_env += reset_rows
         if len(finished_ns) > 1:
             ends = finished_ns.tolist()
             self._straggler_ns += max(ends) - min(ends)
         self._overhead_ns += perf_counter_ns() - self._mark_ns
 
-    def received(self, ids: NDArray[np.int64]) -> None:
-        """Note that it returns these environments."""
+    def received(self, ids: NDArray[np.int64], reset_rows: NDArray[np.bool_]) -> None:
+        """Note that it returns these environments ``[B]``, some of them as ``reset_rows`` ``[B]``."""
         self._batches += 1
         self._rows += len(ids)
         self._steps_of_env[ids] += 1
+        self._resets_of_env[ids] += reset_rows
         self._overhead_ns += perf_counter_ns() - self._mark_ns
+
+    def steps_taken(self) -> NDArray[np.int64]:
+        """Return the steps of each environment that were returned since the vector was made, resets not counted."""
+        taken: NDArray[np.int64] = self._earlier_steps + self._steps_of_env + self._whole_batches - self._resets_of_env
+        return taken
 
     def statistics(
         self, arrays: VecArrays, slot_sizes: Sequence[int], batch_size: int, num_restarts: int

@@ -7,31 +7,44 @@ whatever the number of threads; :mod:`paceline.vector.choose` measures which kin
 from __future__ import annotations
 
 import threading
+import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter_ns
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from paceline.envs import EnvFactory
-from paceline.errors import EnvTimeoutError, PacelineError
+from paceline.errors import EnvTimeoutError
 from paceline.vector.arrays import IDLE, Layout
 from paceline.vector.batched import BatchedVecEnv, Infos, Mask, VecOptions
 from paceline.vector.env_list import build_envs, call_envs, set_values, spread_values
 from paceline.vector.faults import Fault
 from paceline.vector.flight import EnvIds
-from paceline.vector.group import EnvGroup, plain_action
+from paceline.vector.group import EnvGroup
 from paceline.vector.infos import InfoRecord
-from paceline.vector.processes import partition
-from paceline.vector.spaces import take_row
+from paceline.vector.processes import partition, timeout_message
 
 _CLOSE_GRACE_S = 3.0
 
 
-class _Stepped(NamedTuple):
-    """What a thread has to say: environments that it stepped (within the group; None: all), or an error."""
+class _Reset(NamedTuple):
+    """Told to a thread: reset the environments of its group that ``mask`` chooses."""
+
+    seeds: list[int | None]
+    options: dict[str, Any] | None
+    mask: list[bool] | None
+
+
+_Task = list[int] | _Reset | Literal["end"] | None
+"""Told to a thread: step these of its group one by one, reset some, close them and end; None: step all of them."""
+
+
+class _Done(NamedTuple):
+    """What a thread has to say: environments that it stepped or reset (of its group; None: all), or an error."""
 
     slot: int
     indices: list[int] | None
@@ -43,8 +56,9 @@ class _Stepped(NamedTuple):
 class ThreadVecEnv(BatchedVecEnv):
     """N environments in R threads.
 
-    A thread cannot be ended from outside: an environment that hangs is reported after ``step_timeout_s``, and its
-    thread is left behind until the program ends.
+    A thread cannot be ended from outside: an environment that hangs is reported after ``step_timeout_s`` (which no
+    policy mends), and its thread is left behind until the program ends. Environments are built in the caller's thread;
+    they are stepped, reset and closed in their own.
 
     Args:
         factories: N of them, each builds one environment (in this thread).
@@ -86,11 +100,12 @@ class ThreadVecEnv(BatchedVecEnv):
         ]  # fmt: skip
         self._adopt(first.observation_space, first.action_space, arrays, dict(first.metadata), first.render_mode)
         self.spec = first.spec
-        self._results: SimpleQueue[_Stepped] = SimpleQueue()
-        self._queues: list[SimpleQueue[list[int] | tuple[()] | None]] = []
-        self._threads = []
+        self._results: SimpleQueue[_Done] = SimpleQueue()
+        self._queues: list[SimpleQueue[_Task]] = []
+        self._threads: list[threading.Thread] = []
+        self._hung: set[int] = set()
         for slot, group in enumerate(self._groups):
-            queue: SimpleQueue[Any] = SimpleQueue()
+            queue: SimpleQueue[_Task] = SimpleQueue()
             counters = (arrays.wakeups.data, arrays.wake_latency_ns.data, arrays.sent_ns.data)
             thread = threading.Thread(
                 target=_work, args=(slot, group, queue, self._results, counters), daemon=True,
@@ -140,10 +155,16 @@ class ThreadVecEnv(BatchedVecEnv):
             return
         self._finalizer()
         deadline = monotonic() + (_CLOSE_GRACE_S if timeout is None else timeout)
-        for thread, group in zip(self._threads, self._groups, strict=True):
-            thread.join(max(0.0, deadline - monotonic()))
-            if not thread.is_alive():  # else one of its environments hangs, and cannot be closed
-                group.close()
+        for slot, thread in enumerate(self._threads):
+            thread.join(0.0 if slot in self._hung else max(0.0, deadline - monotonic()))
+        left = [slot for slot, thread in enumerate(self._threads) if thread.is_alive() and slot not in self._hung]
+        if left:
+            warnings.warn(
+                f"expected the threads to close their environments in time, but runner {left[0]} has not; its thread "
+                f"is left behind, and its environments stay open, until the program ends",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _slot_sizes(self) -> list[int]:
         return [len(part) for part in self._parts]
@@ -163,78 +184,101 @@ class ThreadVecEnv(BatchedVecEnv):
                 queue.put((env_ids[bounds[slot] : bounds[slot + 1]] - self._starts[slot]).tolist())
 
     def _finish_all(self) -> Infos:
+        records = self._await_all(range(self.num_env_runners))
+        return [record for slot in sorted(records) for record in records[slot]]
+
+    def _await_all(self, slots: Iterable[int]) -> dict[int, list[InfoRecord]]:
+        """Wait for one answer of each of these runners; return their infos."""
         deadline = None if self._timeout_s is None else monotonic() + self._timeout_s
         records: dict[int, list[InfoRecord]] = {}
         failures: dict[int, BaseException] = {}
-        for _ in self._queues:
-            done = self._next(deadline)
+        awaited = set(slots)
+        while awaited:
+            done = self._next(deadline, awaited)
+            awaited.remove(done.slot)
             records[done.slot] = done.records
             if done.error is not None:
                 failures[done.slot] = done.error
             self._took_faults(done.faults)
         if failures:
             raise failures[min(failures)]
-        return [record for slot in range(self.num_env_runners) for record in records[slot]]
+        return records
 
     def _finish_some(self) -> tuple[EnvIds, Infos]:
-        deadline = None
+        deadline, suspects = None, {0}
         if self._timeout_s is not None:
             under_way = self._flight.under_way(range(self.num_envs))
-            deadline = float(self._sent_s[under_way].min()) + self._timeout_s
-        done = self._next(deadline)
+            oldest = int(under_way[self._sent_s[under_way].argmin()])
+            deadline = float(self._sent_s[oldest]) + self._timeout_s
+            suspects = {int(np.searchsorted(self._starts, oldest, side="right")) - 1}
+        done = self._next(deadline, suspects)
         if done.error is not None:
             raise done.error
         self._took_faults(done.faults)
         return np.asarray(done.indices, np.int64) + self._starts[done.slot], done.records
 
-    def _next(self, deadline: float | None) -> _Stepped:
+    def _next(self, deadline: float | None, suspects: set[int]) -> _Done:
+        """Return what the next thread has to say.
+
+        Args:
+            deadline: monotonic seconds; None: wait for ever.
+            suspects: runners of which one hangs if nothing comes in time.
+
+        Raises:
+            EnvTimeoutError: nothing came in time.
+        """
         try:
             return self._results.get(timeout=None if deadline is None else max(0.0, deadline - monotonic()))
         except Empty:
-            stuck = [cursor for cursor in self._arrays.cursors.tolist() if cursor != IDLE]
-            index = stuck[0] if stuck else None
+            self._hung |= suspects
+            cursors = self._arrays.cursors[sorted(suspects)].tolist()
+            index = next((cursor for cursor in cursors if cursor != IDLE), None)
             raise EnvTimeoutError(
-                f"expected a step or reset of all environments within step_timeout_s {self._timeout_s}, but an "
-                f"environment has not returned; raise step_timeout_s, or find out what it waits for",
+                f"{timeout_message(self._timeout_s)}; its thread is left behind until the program ends",
                 env_index=index,
-                seed=None if index is None else self.env_seeds[index],
-                action=None if index is None else plain_action(take_row(self._arrays.actions, index)),
+                **({} if index is None else self._last_known(index)),
             ) from None
 
     def _reset_envs(
         self, seeds: list[int | None], options: dict[str, Any] | None, mask: Mask | None
     ) -> list[InfoRecord]:
-        self._drain()  # resets run on this thread, while the others rest
-        records: list[InfoRecord] = []
-        for group, part in zip(self._groups, self._parts, strict=True):
+        self._drain()  # answers to resets and steps come by the same queue
+        slots = []
+        for slot, part in enumerate(self._parts):
             rows = slice(part.start, part.stop)
             chosen = None if mask is None else mask[rows].tolist()
             if chosen is None or any(chosen):
-                records += group.reset(seeds[rows], options, chosen)
-                self._took_faults(group.take_faults())
-        return records
+                slots.append(slot)
+                self._queues[slot].put(_Reset(seeds[rows], options, chosen))
+        records = self._await_all(slots)
+        return [record for slot in slots for record in records[slot]]
 
     def _release(self) -> None:
         self._finalizer()
 
 
-def _work(slot: int, group: EnvGroup, queue: SimpleQueue[Any], results: SimpleQueue[_Stepped], counters: Any) -> None:
-    """Step environments of the group one list after the other, each list's as they come; end at an empty tuple."""
+def _work(slot: int, group: EnvGroup, queue: SimpleQueue[_Task], results: SimpleQueue[_Done], counters: Any) -> None:
+    """Step environments of the group one list after the other, each list's as they come; in the end close them."""
     wakeups, latency_ns, sent_ns = counters
-    while (indices := queue.get()) != ():
+    while (task := queue.get()) != "end":
+        if isinstance(task, _Reset):
+            results.put(_do(slot, group, None, partial(group.reset, *task)))
+            continue
         wakeups[slot] += 1
         latency_ns[slot] += perf_counter_ns() - sent_ns[slot]
-        chunks = [None] if indices is None else [[index] for index in indices]
-        for chunk in chunks:
-            records: list[InfoRecord] = []
-            failure: BaseException | None = None
-            try:
-                records = group.step(chunk)
-            except PacelineError as error:
-                failure = error
-            results.put(_Stepped(slot, chunk, records, group.take_faults(), failure))
+        for chunk in [None] if task is None else [[index] for index in task]:
+            results.put(_do(slot, group, chunk, partial(group.step, chunk)))
+    group.close()
 
 
-def _dismiss(queues: Sequence[SimpleQueue[Any]]) -> None:
+def _do(slot: int, group: EnvGroup, indices: list[int] | None, call: Callable[[], list[InfoRecord]]) -> _Done:
+    """Return what a thread has to say of a call; a thread that ended by an error would say nothing for ever."""
+    try:
+        return _Done(slot, indices, call(), group.take_faults(), None)
+    except BaseException as error:
+        return _Done(slot, indices, [], group.take_faults(), error)
+
+
+def _dismiss(queues: Sequence[SimpleQueue[_Task]]) -> None:
     for queue in queues:
-        queue.put(())
+        queue.put("end")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import gymnasium
 
 from paceline.envs import EnvFactory
-from paceline.errors import EnvContractError, RequestError
+from paceline.errors import EnvContractError, EnvError, EnvRaisedError, PacelineError, RequestError
 from paceline.vector.spaces import check_supported
 
 
@@ -28,7 +29,7 @@ def build_envs(factories: Sequence[EnvFactory], *, first: int) -> list[gymnasium
     envs: list[gymnasium.Env[Any, Any]] = []
     try:
         for index, factory in enumerate(factories, first):
-            env = factory()
+            env = _build(factory, index)
             envs.append(env)
             if len(envs) == 1:
                 check_supported(env.observation_space, "observation")
@@ -53,25 +54,58 @@ def build_envs(factories: Sequence[EnvFactory], *, first: int) -> list[gymnasium
     return envs
 
 
+def _build(factory: EnvFactory, index: int) -> gymnasium.Env[Any, Any]:
+    """Build one environment; an error that it raises names it."""
+    try:
+        return factory()
+    except EnvError as error:
+        if error.env_index is not None:
+            raise
+        raise type(error)(str(error), env_index=index, original_traceback=error.original_traceback) from error
+    except SystemExit as error:
+        raise EnvRaisedError(
+            f"an environment raised SystemExit: {error} while it was built",
+            env_index=index,
+            original_traceback=traceback.format_exc(),
+        ) from error
+
+
 def call_envs(
-    envs: Sequence[gymnasium.Env[Any, Any]], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    envs: Sequence[gymnasium.Env[Any, Any]], name: str, args: tuple[Any, ...], kwargs: dict[str, Any], *, first: int = 0
 ) -> tuple[Any, ...]:
     """Call ``name`` of every environment (or of its wrappers), or read it where it is not callable.
 
+    Args:
+        envs: the environments.
+        name: of a method or an attribute.
+        args: of the method.
+        kwargs: of the method.
+        first: index of the first environment in the vector (for messages).
+
     Raises:
         RequestError: ``reset``, ``step`` or ``close`` is called this way, or there is no such attribute.
+        EnvRaisedError: the method, or property, of an environment raised.
     """
     if name in ("reset", "step", "close"):
         raise RequestError(f"expected another method than {name}; use the vector environment's own {name}()")
     results = []
-    for env in envs:
+    for index, env in enumerate(envs, first):
         try:
             attribute = env.get_wrapper_attr(name)
         except AttributeError:
             raise RequestError(
                 f"expected an attribute of the environments, got {name!r}, which they lack; check its name"
             ) from None
-        results.append(attribute(*args, **kwargs) if callable(attribute) else attribute)
+        try:
+            results.append(attribute(*args, **kwargs) if callable(attribute) else attribute)
+        except PacelineError:
+            raise
+        except Exception as error:
+            raise EnvRaisedError(
+                f"the environment's {name} raised {type(error).__name__}: {error}",
+                env_index=index,
+                original_traceback=traceback.format_exc(),
+            ) from error
     return tuple(results)
 
 

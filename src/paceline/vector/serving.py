@@ -287,7 +287,7 @@ def _fulfil(group: EnvGroup, request: Any) -> Any:
             records: list[InfoRecord] = group.reset(request.seeds, request.options, request.mask)
             return ResetAnswer(records, group.take_faults())
         if isinstance(request, CallRequest):
-            return call_envs(group.envs, request.name, request.args, request.kwargs)
+            return call_envs(group.envs, request.name, request.args, request.kwargs, first=group.first)
         if isinstance(request, SetAttrRequest):
             set_values(group.envs, request.name, request.values)
             return None

@@ -343,11 +343,14 @@ class RunnerProcess:
         self._ended = True
         try:
             self.process.wait(timeout=max(0.0, deadline - monotonic()))
-        except subprocess.TimeoutExpired:
+        except BaseException as error:  # it takes too long; or Ctrl-C came
             self.process.kill()
             self.process.wait()
-        self.channel.close()
-        self._close_fds()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+        finally:
+            self.channel.close()
+            self._close_fds()
 
     def _close_fds(self) -> None:
         for fd in set(self._fds):

@@ -156,27 +156,62 @@ def test_spaces_show_every_difference_in_what_led_to_them() -> None:
         env.step(np.full(6, 2, dtype=np.int8))
 
 
-@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault not in ("hang", "hang-in-reset", "exit", "kill")])
-def test_faults_come_at_their_step_and_only_there(fault: str) -> None:
-    if fault == "raise-in-init":
-        with pytest.raises(Exception, match="always fails to build"):
-            make_env("synthetic:faulty", fault=fault)
-        return
-    healthy: Any = make_env("synthetic:faulty", fault=fault, at=3, only_seed=1)
+IN_STEP = [
+    fault
+    for fault in FAULTS
+    if fault not in ("hang", "exit", "kill", "leak") and not fault.endswith(("-reset", "-close", "-init"))
+]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("fault", IN_STEP)
+def test_faults_come_at_their_step_and_only_there(fault: str, nested: bool) -> None:
+    healthy: Any = make_env("synthetic:faulty", fault=fault, at=3, only_seed=1, nested=nested)
     healthy.reset(seed=2)
     for _ in range(5):
         observation, reward, *_, info = healthy.step(0)
-        assert observation.shape == (3,) and observation.dtype == np.float32 and reward == 1 and info == {}
-    faulty: Any = make_env("synthetic:faulty", fault=fault, at=3, only_seed=1)
+        assert healthy.observation_space.contains(observation) and reward == 1 and info == {}
+    faulty: Any = make_env("synthetic:faulty", fault=fault, at=3, only_seed=1, nested=nested)
     faulty.reset(seed=1)
-    results = [repr(faulty.step(0)) for _ in range(2)]
-    assert all("float32" in result and "{}" in result for result in results)
-    if fault.startswith("raise"):
-        with pytest.raises(RuntimeError, match="fails"):
-            faulty.reset() if fault == "raise-in-reset" else faulty.step(0)
+    for _ in range(2):
+        observation, reward, *_, info = faulty.step(0)
+        assert faulty.observation_space.contains(observation) and reward == 1 and info == {}
+    if fault.startswith("raise") or fault == "system-exit":
+        with pytest.raises((RuntimeError, SystemExit), match=r"fails at step 3|^3$"):
+            faulty.step(0)
     else:
-        expected: Any = (np.array([3, 3, 1], np.float32), 1.0, False, False, {})
-        assert repr(faulty.step(0)) != repr(expected)
+        state = np.array([3, 3, 1], np.float32)
+        expected: Any = {"counts": state, "rest": (3, np.array(3.0))} if nested else state
+        assert repr(faulty.step(0)) != repr((expected, 1.0, False, False, {}))
+
+
+def test_faults_outside_steps_come_where_they_are_said_to() -> None:
+    with pytest.raises(Exception, match="always fails to build"):
+        make_env("synthetic:faulty", fault="raise-in-init")
+    for fault in ("raise-in-reset", "nan-in-reset"):
+        env: Any = make_env("synthetic:faulty", fault=fault, at=2)
+        assert not np.isnan(env.reset(seed=0)[0]).any()
+        env.step(0)
+        if fault == "nan-in-reset":
+            assert np.isnan(env.reset()[0]).all()
+        else:
+            with pytest.raises(RuntimeError, match="fails to reset"):
+                env.reset()
+    env = make_env("synthetic:faulty", fault="raise-in-close", only_seed=1)
+    env.close()
+    env.reset(seed=1)
+    with pytest.raises(RuntimeError, match="fails to close"):
+        env.close()
+
+
+def test_a_leak_grows_by_what_it_is_told() -> None:
+    env: Any = make_env("synthetic:faulty", fault="leak", at=3, mib=1.0)
+    env.reset(seed=0)
+    held = []
+    for _ in range(5):
+        env.step(0)
+        held.append(sum(array.nbytes for array in env._leaked) / 2**20)
+    assert held == [0, 0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,42 @@
+"""A wrapper that puts all kinds of things into infos; in a module of its own, so that runners load nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from paceline.envs import env_factory
+
+
+class Chatty(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Puts numbers, arrays, words and dicts into infos, some of them now and then."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], gain: float = 1.0) -> None:
+        super().__init__(env)
+        self.gain = gain
+        self.count = 0
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        observation, info = self.env.reset(**kwargs)
+        return observation, {**info, "fresh": True, "options": str(kwargs.get("options"))}
+
+    def step(self, action: Any) -> Any:
+        self.count += 1
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        told: dict[str, Any] = {**info, "count": self.count, "where": np.arange(2) + self.count, "nested": {"a": 1.5}}
+        if self.count % 2:
+            told["odd"] = "yes"
+        return observation, self.gain * float(reward), terminated, truncated, told
+
+    def answer(self, number: int, *, more: int = 0) -> int:
+        return number + more + self.count
+
+
+def cartpole() -> gymnasium.Env[Any, Any]:
+    return Chatty(env_factory("CartPole-v1")())
+
+
+def truncated() -> gymnasium.Env[Any, Any]:
+    return Chatty(env_factory("synthetic:busy?us=0&episode_length=5")())

@@ -3,7 +3,7 @@
 #   make demo    sweep and train PPO on HalfCheetah-v5 on this machine, print the recommendation
 #   make test    run the tests
 #   make check   lint, types, layers
-#   make bench   compare with other libraries (installs them; takes about half an hour)
+#   make bench   compare with other libraries (installs them; takes about an hour)
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -35,7 +35,9 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.installed-bench
-	$(BIN)/python -m benchmarks.vector_shm
+	$(BIN)/python -m benchmarks.vector_peers
+	$(BIN)/python -m benchmarks.vector_setup
+	$(BIN)/python -m benchmarks.vector_scaling
 	$(BIN)/python -m benchmarks.train_vs_sb3
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.learning

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import Run, Start, assert_one_sentence, wait_for
+from commands import Run, Start, assert_one_sentence, ended, wait_for
 
 from paceline.measure.bench_result import BenchResults
+from paceline.measure.monitor import descendants
 from paceline.measure.store import load_results
 
 QUICK = ("--rounds", "3", "--seconds", "0.02", "--num-env-runners", "2")
@@ -87,3 +88,17 @@ def test_ctrl_c_leaves_a_report_of_what_was_measured(start: Start, tmp_path: Pat
     assert not results.experiment_info.complete
     assert all(case.iterations for case in results.experiments)
     assert (out / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_nothing_is_left_of_a_bench_that_is_killed(start: Start, tmp_path: Path) -> None:
+    process = start(
+        "bench", "synthetic:sleep?ms=5", "--backends", "shm,pipe", "--num-envs", 4, "--rounds", 200, "--out",
+        tmp_path / "out",
+    )  # fmt: skip
+    wait_for(process, "round 1")
+    others = descendants([process.pid]) - {process.pid}
+    assert len(others) >= 10  # four cases, their runners and their guards
+    process.kill()
+    process.wait()
+    assert [pid for pid in others if not ended(pid)] == []

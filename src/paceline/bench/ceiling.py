@@ -80,7 +80,8 @@ class FreeRunning:
     """
 
     def __init__(self, requests: Sequence[LoopRequest]) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")  # imports are paid for once, not by each of them
+        context.set_forkserver_preload([__name__])
         self._pipes: list[Connection] = []
         self._processes = []
         for request in requests:

@@ -7,6 +7,7 @@ time; the others wait to be asked.
 
 from __future__ import annotations
 
+import resource
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,9 +31,8 @@ from paceline.measure.store import RunFolder, holds_run
 
 MEMORY_LIMIT_SHARE = 0.8
 """Share of the machine's memory that the bench's processes together may hold."""
-PROCESSES_PER_CORE = 16
-"""Processes that may be alive at once, for each usable core, and :data:`PROCESSES_AT_LEAST`."""
-PROCESSES_AT_LEAST = 64
+MOST_PROCESSES = 512
+"""Processes that may be alive at once; they wait, so that it is memory that limits them first."""
 
 
 def bench(
@@ -187,7 +187,7 @@ class _Bench:
             [alive.case for alive in self._cases],
             partial(expected_bytes, profile=profile),
             most_bytes=MEMORY_SHARE * self._machine.memory_available_bytes,
-            most_processes=PROCESSES_AT_LEAST + PROCESSES_PER_CORE * self._machine.whole_cores,
+            most_processes=_most_processes(),
         )
         self._note_splits(groups)
         by_name = {alive.case.name: alive for alive in self._cases}
@@ -336,3 +336,9 @@ class _Bench:
         )
         self._folder.write_results(results)
         return results
+
+
+def _most_processes() -> int:
+    """Return how many processes a bench may start: at most half of what the user may have."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    return MOST_PROCESSES if allowed == resource.RLIM_INFINITY else min(MOST_PROCESSES, allowed // 2)

@@ -200,7 +200,7 @@ def _ceiling_chart(found: BenchFindings) -> Chart | None:
         name: [(row.num_envs, row.ceiling_share) for row in rows if row.ceiling_share]
         for name, rows in _by_backend(found, ceilings=False).items()
     }
-    return _curves_chart("Share of the ceiling reached", "of free processes", curves, lambda v: f"{v * 100:.0f}%")
+    return _curves_chart("Share of the ceiling reached", "", curves, lambda v: f"{v * 100:.0f}%")
 
 
 def _memory_chart(found: BenchFindings) -> Chart | None:

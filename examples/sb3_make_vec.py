@@ -28,9 +28,9 @@ def main() -> None:
     )
     env = VecMonitor(SB3VecEnv(venv))
     model = PPO("MlpPolicy", env, n_steps=128, batch_size=256, n_epochs=10, learning_rate=1e-3, device="cpu", seed=1)
-    before, _ = evaluate_policy(model, env, n_eval_episodes=16)
-    model.learn(16_384)
-    after, _ = evaluate_policy(model, env, n_eval_episodes=16)
+    before, _ = evaluate_policy(model, env, n_eval_episodes=8)
+    model.learn(12_288)
+    after, _ = evaluate_policy(model, env, n_eval_episodes=8)
     print(f"mean return {before:.1f} before, {after:.1f} after {model.num_timesteps:,} steps")
     env.close()
 

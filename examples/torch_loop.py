@@ -23,7 +23,7 @@ import paceline
 
 NUM_ENVS = 16
 ROLLOUT = 16
-UPDATES = 120
+UPDATES = 80
 GAMMA = 0.98
 SEEDS = list(range(NUM_ENVS))
 

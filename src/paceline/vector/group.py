@@ -172,9 +172,7 @@ class EnvGroup:
 
     def take_faults(self) -> list[Fault]:
         """Return the faults that were mended since the last call."""
-        if not self._faults:
-            return self._faults
-        taken, self._faults = self._faults, []
+        taken, self._faults = self._faults, []  # never the list itself: a thread may append to it before it is read
         return taken
 
     def _step_through(self, todo: _Todo, records: list[InfoRecord]) -> None:

@@ -171,7 +171,7 @@ def _sb3(request: Request) -> Subject:
 
     from stable_baselines3.common.vec_env import SubprocVecEnv
 
-    forkserver.set_forkserver_preload(["stable_baselines3.common.vec_env.subproc_vec_env"])  # type: ignore[attr-defined]
+    forkserver.set_forkserver_preload(["stable_baselines3.common.vec_env.subproc_vec_env"])
     venv = SubprocVecEnv([env_factory(request["env"])] * request["num_envs"], start_method="forkserver")
     venv.seed(SEED)
     venv.reset()

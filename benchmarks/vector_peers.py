@@ -35,7 +35,7 @@ CHEETAH = "HalfCheetah-v5"
 BUSY = "synthetic:busy?us={}"
 SLEEP = "synthetic:sleep?us=2000"
 SLEEP_TAIL = "synthetic:sleep?us=2000&sigma=1"
-TRAINING = {"autoreset_mode": "same_step", "infos": "none"}
+TRAINING: dict[str, Any] = {"autoreset_mode": "same_step", "infos": "none"}
 FIRST_READY = 8
 """Rows of a first-ready batch of 32 environments: small enough not to wait for the tail, large enough for a policy."""
 CROWD = (1, 2, 4, 8)
@@ -53,7 +53,7 @@ def ours(name: str, env: str, num_envs: int, backend: str, *, path: str = "step"
 
 def shm(env: str, num_envs: int, runners: int) -> tuple[Contender, ...]:
     """Return the ways to use ``shm``: as Gymnasium's, without infos, and as a trainer does."""
-    common = {"num_env_runners": runners}
+    common: dict[str, Any] = {"num_env_runners": runners}
     return (
         ours(SHM_WAYS[0], env, num_envs, "shm", **common),
         ours(SHM_WAYS[1], env, num_envs, "shm", **common, infos="none"),
@@ -98,7 +98,7 @@ def of_ceilings(ways: tuple[str, ...], num_envs: int, runners: int, share: float
 
 def half_cheetah(num_envs: int, runners: int) -> Comparison:
     """Compare with everybody on MuJoCo."""
-    threads = {"num_env_runners": runners}
+    threads: dict[str, Any] = {"num_env_runners": runners}
     native = (
         ours(NATIVE_WAYS[0], CHEETAH, num_envs, "native", **threads),
         ours(NATIVE_WAYS[1], CHEETAH, num_envs, "native", path="send", **threads, **TRAINING),
@@ -191,7 +191,7 @@ def sleep() -> Comparison:
     num = 32
     ways = ("shm step()", "shm send/recv")
     thread = ours("thread step()", SLEEP, num, "thread", num_env_runners=num)
-    common = {"num_env_runners": num}
+    common: dict[str, Any] = {"num_env_runners": num}
     return Comparison(
         "sleep32",
         "2 ms sleep, 32 envs, 32 runners",
@@ -303,6 +303,7 @@ def main() -> None:
         show(options.out or RESULTS, options.scenario)
         return
     printed = []
+    failed = []
     for scenario in options.scenario:
         comparison = COMPARISONS[scenario](options.num_env_runners)
         rounds, window_s = (2, 0.1) if options.quick else (options.rounds, comparison.window_s)
@@ -316,7 +317,14 @@ def main() -> None:
                 keep("vector_peers", figures, ("stable-baselines3", "envpool"), file=file_of(scenario), out=options.out)
             )
         printed.append(tables(summary))
+        failed += [
+            f"{scenario}: {contender.name}: {summary['not_possible'][contender.name]}"
+            for contender in comparison.contenders
+            if contender.name in summary["not_possible"] and contender.library in ("paceline", "free")
+        ]
     print("\n" + "\n".join(printed))
+    if failed:  # a peer may be missing here, but not we
+        raise SystemExit("\n".join(failed))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from os import getpid
 from typing import Any, Literal
 
@@ -184,7 +185,7 @@ def measure(comparison: Comparison, rounds: int, window_s: float, say: Callable[
             with neighbours.watch(host, shares.setdefault(host.name, [])):
                 return host.measure(window_s)
 
-        samples = interleave({host.name: lambda host=host: turn(host) for host in hosts}, rounds, say=say)
+        samples = interleave({host.name: partial(turn, host) for host in hosts}, rounds, say=say)
     finally:
         for host in reversed(hosts):
             host.close()

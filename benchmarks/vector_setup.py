@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def look(request: Request, emit: Emit, more: Iterable[Request]) -> None:
     setup_s = time.perf_counter() - begin_s
     try:
         runners = list(subject.facts.get("runner_pids", ()))
-        found = {
+        found: dict[str, Any] = {
             "setup_s": setup_s,
             "tree_pss_bytes": sum(memory_of(pid)["pss"] for pid in descendants([os.getpid()])),
             "num_processes": len(descendants([os.getpid()])),
@@ -196,7 +197,7 @@ def main() -> None:
         found[contender.name].append(set_up_once(contender))
         return float(found[contender.name][-1]["setup_s"])
 
-    turns = {case.contender.name: lambda contender=case.contender: once(contender) for case in cases()}
+    turns = {case.contender.name: partial(once, case.contender) for case in cases()}
     interleave(turns, 1 if options.quick else options.rounds)
     figures = summarise(found)
     if not options.quick or options.out:

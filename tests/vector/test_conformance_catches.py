@@ -146,7 +146,7 @@ def accepts_an_index_twice(venv: Any) -> None:
 
 
 def forgets_batches_in_its_statistics(venv: Any) -> None:
-    venv._clock.received = lambda ids: None
+    venv._clock.received = lambda *_: None
 
 
 def closes_only_by_name(venv: Any) -> None:

@@ -114,7 +114,8 @@ class LifecycleChecks(BackendUnderTest):
             venv.reset(seed=[7 if k == culprit else k + 100 for k in range(n)])
             actions = np.arange(n, dtype=np.int64) % 2
             venv.step(actions)
-            venv.step(actions)
+            venv.send(actions[[culprit]], [culprit])  # one step more than the others
+            venv.recv()
             try:
                 venv.step(actions)
             except EnvRaisedError as error:

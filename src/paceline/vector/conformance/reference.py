@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -69,7 +70,7 @@ class ReferenceEnv:
         observation, info = self.env.reset(seed=seed, options=options)
         self.observation = as_arrays(self.env.observation_space, observation)
         self.over = False
-        return info
+        return deepcopy(info)
 
     def step(self, action: Any) -> Row:
         """Step once, as ``mode`` says."""
@@ -77,7 +78,7 @@ class ReferenceEnv:
         if self.over and self.mode is AutoresetMode.NEXT_STEP:
             info = self.reset(None, None)
             return Row(self.observation, 0.0, False, False, True, None, info, None)
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        observation, reward, terminated, truncated, info = deepcopy(self.env.step(action))
         self.observation = as_arrays(self.env.observation_space, observation)
         final_observation = final_info = None
         self.over = bool(terminated or truncated)

@@ -8,6 +8,7 @@ from gymnasium.vector.utils import batch_space
 
 from paceline.vector.conformance.backend import NEXT, SAME, BackendUnderTest, Case
 from paceline.vector.conformance.equality import copied, flattened, require, require_same
+from paceline.vector.conformance.probe import ReusingEnv
 from paceline.vector.conformance.twin import Twin
 
 
@@ -65,6 +66,18 @@ class TrajectoryChecks(BackendUnderTest):
                 twin.send([0, 1, 3])
                 while len(twin.under_way):
                     twin.receive()
+
+    def test_environments_may_keep_and_reuse_arrays(self) -> None:
+        """Run an environment that keeps its last action and returns the same array and dict every time."""
+        if not self.runs_own_envs:
+            return
+        with self.twin(ReusingEnv, autoreset_mode=SAME) as twin:
+            twin.reset(seed=1)
+            for _ in range(4):
+                twin.step()
+                twin.step()
+                twin.send([0, 1, 3])
+                twin.receive()
 
     def test_copies_are_the_callers(self) -> None:
         """Hold what ``step`` and ``reset`` returned while environments go on, and write into it."""

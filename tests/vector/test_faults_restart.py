@@ -49,7 +49,8 @@ def on_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def brittle(fault: str, at: int, env_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> VecEnv:
     given = {"fault": fault, "seed": SEEDS[BROKEN], "at": at, **KWARGS, **(env_kwargs or {})}
-    return make_vec("brittle_env:BrittleEnv", NUM_ENVS, env_kwargs=given, on_fault="restart", **kwargs)
+    venv: VecEnv = make_vec("brittle_env:BrittleEnv", NUM_ENVS, env_kwargs=given, on_fault="restart", **kwargs)
+    return venv
 
 
 def action_of(index: int, count: int) -> int:
@@ -97,7 +98,7 @@ def drive(venv: VecEnv) -> list[list[Row]]:
     sent = np.arange(NUM_ENVS)
     while any(len(row) < NUM_ROWS for row in rows):
         if len(sent):
-            venv.send(np.array([action_of(i, len(rows[i])) for i in sent]), sent)
+            venv.send(np.array([action_of(int(i), len(rows[i])) for i in sent]), sent)
         batch, ids = venv.recv()
         over = np.zeros(NUM_ENVS, np.bool_)
         for k, i in enumerate(ids):
@@ -209,8 +210,9 @@ def test_a_killed_runner_is_replaced_with_its_environments_alone(
             np.testing.assert_equal(stands_in, last)
         else:  # it may have been stepped before its neighbour killed the runner
             assert any(same(stands_in, other) for other in (last, before[at_row].final or before[at_row].observation))
-        assert seeds[index] is not None
-        after = healthy_rows(index, seeds[index], mode, at_row + 1, NUM_ROWS, begun=mode is AutoresetMode.SAME_STEP)
+        seed = seeds[index]
+        assert seed is not None
+        after = healthy_rows(index, seed, mode, at_row + 1, NUM_ROWS, begun=mode is AutoresetMode.SAME_STEP)
         require_same(rows[index][at_row + 1 :], after)
 
 
@@ -322,7 +324,7 @@ def test_a_replacement_that_cannot_be_built_is_told(backend: Any, tmp_path: Path
     venv = brittle("raise", 2, backend=backend, num_env_runners=runners, env_kwargs={"flag": str(flag)})
     venv.reset(seed=SEEDS)
     flag.touch()
-    with pytest.raises(EnvRaisedError, match="the licence has run out.*broken on purpose") as caught:
+    with pytest.raises(EnvRaisedError, match=r"the licence has run out.*broken on purpose") as caught:
         for _ in range(3):
             venv.step(np.ones(NUM_ENVS, np.int64))
     assert (caught.value.env_index, caught.value.seed) == (BROKEN, SEEDS[BROKEN])
@@ -341,11 +343,11 @@ def test_a_replacement_of_a_runner_that_cannot_be_built_is_told(tmp_path: Path) 
 
 
 def test_a_replacement_with_other_spaces_is_refused() -> None:
-    built: list[Any] = []
+    built: list[SpacesEnv] = []
 
     def build() -> SpacesEnv:
         built.append(SpacesEnv(obs="box" if len(built) < 2 else "discrete"))
-        built[-1].step = fail
+        built[-1].step = fail  # type: ignore[method-assign]
         return built[-1]
 
     def fail(action: Any) -> Any:
@@ -353,7 +355,7 @@ def test_a_replacement_with_other_spaces_is_refused() -> None:
 
     venv = make_vec(build, 2, backend="serial", on_fault="restart")
     venv.reset(seed=0)
-    with pytest.raises(EnvContractError, match="expected the replacement .* Box.* got Discrete") as caught:
+    with pytest.raises(EnvContractError, match=r"expected the replacement .* Box.* got Discrete") as caught:
         venv.step(np.ones(2, np.int64))
     assert caught.value.env_index == 0
     venv.close()

@@ -226,7 +226,7 @@ def end_by_a_fault(venv: VecEnv) -> None:
 
 def end_after_a_replacement(venv: VecEnv) -> None:
     venv.close()
-    other = make_vec("CartPole-v1", 2, num_env_runners=2, backend=venv.backend, on_fault="restart")  # type: ignore[arg-type]
+    other = make_vec("CartPole-v1", 2, num_env_runners=2, backend=venv.backend, on_fault="restart")
     other.reset(seed=0)
     os.kill(other.runner_pids()[0], signal.SIGKILL)
     for _ in range(3):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -236,3 +238,11 @@ def test_a_fault_is_found(spoil: Spoil, check: str, rule: str) -> None:
     suite.spoil = spoil
     with pytest.raises(AssertionError, match=re.escape(rule)):
         suite.run(check)
+
+
+def test_the_suite_needs_nothing_that_only_tests_need() -> None:
+    program = (
+        "import sys, paceline.vector.conformance; print({'pytest', 'hypothesis', 'jax'} & set(sys.modules) or 'none')"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "none"

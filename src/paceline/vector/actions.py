@@ -42,9 +42,12 @@ def store_rows(target: Any, actions: Any, rows: NDArray[np.int64], path: str = "
         RequestError: another shape, kind or nesting.
     """
     if isinstance(target, np.ndarray):
-        checked = np.empty((len(rows), *target.shape[1:]), target.dtype)
-        _copy(checked, np.asarray(actions), path)
-        target[rows] = checked
+        source = np.asarray(actions)
+        if source.dtype != target.dtype or source.shape != (len(rows), *target.shape[1:]):
+            checked = np.empty((len(rows), *target.shape[1:]), target.dtype)
+            _copy(checked, source, path)
+            source = checked
+        target[rows] = source
         return
     for key in _keys(target):
         store_rows(target[key], _part(actions, key, path), rows, f"{path}[{key!r}]")

@@ -237,7 +237,8 @@ class BatchedVecEnv(VecEnv):
                 store_actions(self._arrays.actions, actions)
         else:
             store_rows(self._arrays.actions, actions, ids)
-            ids = np.sort(ids)
+            if ids is not flight.last_ids:  # which are in order
+                ids = np.sort(ids)
         # Runners signal a step of all of them once; where batches are smaller, each environment counts.
         whole = (ids is None or len(ids) == self.num_envs) and self.batch_size == self.num_envs
         try:
@@ -340,13 +341,15 @@ class BatchedVecEnv(VecEnv):
             side_by_side = ids[-1] - ids[0] == len(ids) - 1
             rows: Any = slice(int(ids[0]), int(ids[-1]) + 1) if side_by_side else ids
             whole = self._batch
+            observations = map_tree(lambda array: array[rows], whole.observations)
+            shares = whole.final_observations is whole.observations
             batch = StepBatch(
-                map_tree(lambda array: array[rows], whole.observations),
+                observations,
                 whole.rewards[rows],
                 whole.terminated[rows],
                 whole.truncated[rows],
                 whole.reset_rows[rows],
-                map_tree(lambda array: array[rows], whole.final_observations),
+                observations if shares else map_tree(lambda array: array[rows], whole.final_observations),
                 {},
                 whole.restarted[rows],
             )

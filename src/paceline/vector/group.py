@@ -18,14 +18,15 @@ from gymnasium.vector import AutoresetMode
 from paceline.envs import EnvFactory
 from paceline.errors import EnvContractError, EnvError, EnvRaisedError, RequestError
 from paceline.vector.arrays import IDLE, VecArrays
+from paceline.vector.breach import has_nan, name_breach, refuse_info, refuse_nan
 from paceline.vector.faults import Fault, FaultPolicy, replacement_seed
 from paceline.vector.infos import Info, InfoRecord
 from paceline.vector.spaces import (
     ContractBreach,
-    FloatLeaf,
     copy_tree,
     float_leaves,
     map_tree,
+    row_reader,
     row_writer,
     split_rows,
     take_row,
@@ -88,6 +89,7 @@ class EnvGroup:
         self._steps = [env.step for env in envs]
         self._lay_out(arrays, rows, envs[0].observation_space)
         self._indices = range(len(envs))
+        self._alone = len(envs) == 1
         self._over = [False] * len(envs)
         self._resetting = False  # SAME_STEP: the environment at the cursor has ended its episode and begins another
         self._vector_steps = 0
@@ -115,6 +117,11 @@ class EnvGroup:
         self._rewards: memoryview[float] = rewards.data  # type: ignore[assignment]
         self._terminated, self._truncated, self._reset_rows = (flags.data for flags in self._flags)
         self._restarted_array = arrays.restarted[rows]
+        self._restarted: memoryview[Any] = self._restarted_array.data
+        self._take_action = row_reader(self._actions)
+        self._watched_rows = [
+            [array[index, ...].reshape(-1) for _, array in self._floats] for index in range(rows.stop - rows.start)
+        ]
         self._cursors = arrays.cursors.data
         self._busy_ns = arrays.busy_ns.data
         self._env_steps = arrays.env_steps.data
@@ -136,6 +143,8 @@ class EnvGroup:
         actions: list[Any] = []
         # Environments get rows of a copy: one that keeps its last action must not see it change under its feet.
         try:
+            if indices is None and self._alone:
+                indices = (0,)
             if indices is None:
                 indices = self._indices
                 if self._clear_restarted:
@@ -147,6 +156,8 @@ class EnvGroup:
                     _copy_rows(self._observations, self._kept, slice(None))
                 actions = split_rows(copy_tree(self._actions))
                 self._step_through(zip(indices, self._steps, actions, self._write, strict=True), records)
+            elif len(indices) == 1:
+                actions = [self._step_one(indices[0], records)]
             else:
                 for flags in self._flags:
                     flags[indices] = False
@@ -156,7 +167,8 @@ class EnvGroup:
                 actions = split_rows(map_tree(lambda array: array[indices], self._actions))
                 todo = [(i, self._steps[i], action, self._write[i]) for i, action in zip(indices, actions, strict=True)]
                 self._step_through(todo, records)
-            self._refuse_nan(indices, actions, records)
+            if self._is_nan(indices):
+                self._refuse_nan(indices, actions, records)
         finally:
             if indices is self._indices:
                 self._vector_steps += 1
@@ -169,6 +181,15 @@ class EnvGroup:
             self._env_steps[slot] += len(indices or ())
             self._finished_ns[slot] = end_ns
         return records
+
+    def _step_one(self, index: int, records: list[InfoRecord]) -> Any:
+        """Step one environment and return its action; without NumPy where that costs more than it does."""
+        self._terminated[index] = self._truncated[index] = self._reset_rows[index] = self._restarted[index] = False
+        if self._kept is not None:
+            _copy_rows(self._observations, self._kept, index)
+        action = self._take_action(index)
+        self._step_through(((index, self._steps[index], action, self._write[index]),), records)
+        return action
 
     def take_faults(self) -> list[Fault]:
         """Return the faults that were mended since the last call."""
@@ -210,12 +231,12 @@ class EnvGroup:
                     self._truncated[index] = truncated
                     self._write_final[index](observation)
                     if self._final_floats:
-                        _refuse_nan_row(self._final_floats, index, "final observation")
+                        refuse_nan(self._final_floats, index, "final observation")
                     self._start_next_episode(index, info, records)
                 else:
                     write(observation)
                     if type(info) is not dict:
-                        _refuse_info(info)
+                        refuse_info(info)
                     if all_infos and info:
                         records.append(InfoRecord(first + index, None, info))
         except (Exception, SystemExit) as error:
@@ -223,9 +244,10 @@ class EnvGroup:
 
     def _start_next_episode(self, index: int, final_info: Any, records: list[InfoRecord]) -> None:
         if type(final_info) is not dict:
-            _refuse_info(final_info)
+            refuse_info(final_info)
         self._resetting = True
         info: Info = {}
+        final_info = dict(final_info)  # the environment may use it again for the next episode
         try:
             observation, info = self._reset_env(index, None, None)
             self._write[index](observation)
@@ -260,7 +282,7 @@ class EnvGroup:
                         keep = self._final_infos
                 write(observation)
                 if type(info) is not dict:
-                    _refuse_info(info)
+                    refuse_info(info)
                 if keep and info:
                     records.append(InfoRecord(first + index, None, info))
         except RequestError:
@@ -319,7 +341,7 @@ class EnvGroup:
         try:
             observation, info = self._reset_env(index, seed, options)
             self._write[index](observation)
-            _refuse_nan_row(self._floats, index, "observation")
+            refuse_nan(self._floats, index, "observation")
         except (Exception, SystemExit) as error:
             explained = self._explain(error, index, None, None)
             if not self._restarts_faults:
@@ -389,7 +411,7 @@ class EnvGroup:
             try:
                 observation, info = self._reset_env(index, None, None)
                 self._write[index](observation)
-                _refuse_nan_row(self._floats, index, "observation")
+                refuse_nan(self._floats, index, "observation")
                 break
             except (Exception, SystemExit) as again:
                 error = self._explain(again, index, None, None)
@@ -458,19 +480,17 @@ class EnvGroup:
             raise ContractBreach(f"expected reset to return (observation, info), got {got}; return both, info a dict")
         return result
 
-    def _refuse_nan(self, indices: Sequence[int], actions: Sequence[Any], records: list[InfoRecord]) -> None:
-        """Look for NaN in what was written.
+    def _is_nan(self, indices: Sequence[int]) -> bool:
+        """Return whether there is NaN in what was written."""
+        if len(indices) == 1:
+            index = indices[0]
+            reward = self._rewards[index]
+            return reward != reward or any(has_nan(row) for row in self._watched_rows[index])
+        whole = indices is self._indices
+        return any(has_nan(flat if whole else array[indices]) for flat, array in self._watched)
 
-        The dot product of an array with itself is NaN if, and only if, there is NaN in it (squares cannot cancel out);
-        it takes a quarter of the time of ``isnan`` and ``any``.
-        """
-        for flat, array in self._watched:
-            seen = flat if indices is self._indices else array[indices]
-            total = np.vdot(seen, seen)  # which, unlike dot, says nothing where large squares overflow
-            if total != total:
-                break
-        else:
-            return
+    def _refuse_nan(self, indices: Sequence[int], actions: Sequence[Any], records: list[InfoRecord]) -> None:
+        """Find the environments that wrote NaN and name them, or replace them."""
         for index, action in zip(indices, actions, strict=True):
             self._cursors[self._slot] = self.first + index
             ended = self._same_step and bool(self._terminated[index] or self._truncated[index])
@@ -479,7 +499,7 @@ class EnvGroup:
                 if self._rewards[index] != self._rewards[index]:
                     raise ContractBreach("expected a reward that is a number, got NaN; mend the environment's reward")
                 in_reset = ended or bool(self._reset_rows[index])
-                _refuse_nan_row(self._floats, index, "observation")
+                refuse_nan(self._floats, index, "observation")
             except ContractBreach as breach:
                 error = self._explain(breach, index, None, action)
                 if not self._restarts_faults:
@@ -488,13 +508,7 @@ class EnvGroup:
 
     def _explain(self, error: BaseException, index: int, result: Any, action: Any) -> EnvError:
         """Turn what went wrong at one environment into an error that says which, with which seed, step and action."""
-        kind: type[EnvError] = EnvRaisedError
-        message = f"an environment raised {type(error).__name__}: {_text_of(error)}".rstrip(": .")
-        frames = error.__traceback__
-        if isinstance(error, ContractBreach):
-            kind, message = EnvContractError, str(error)
-        elif frames is not None and frames.tb_next is None:  # raised by this module's own loop, handling the result
-            kind, message = EnvContractError, _misfit(result, error)
+        kind, message = name_breach(error, result)
         return kind(
             message,
             env_index=self.first + index,
@@ -519,14 +533,6 @@ def plain_action(action: Any) -> Any:
     return action
 
 
-def _text_of(error: BaseException) -> str:
-    """Return the message of an exception of anyone's making, which may fail to give one."""
-    try:
-        return str(error)
-    except Exception as failure:
-        return f"(its message cannot be had: {type(failure).__name__})"
-
-
 def _raise_lost(action: Any) -> Any:
     raise _Lost
 
@@ -541,31 +547,3 @@ def _copy_rows(source: Any, target: Any, rows: Any) -> None:
             _copy_rows(part, other, rows)
     else:
         target[rows] = source[rows]
-
-
-def _refuse_nan_row(leaves: Sequence[FloatLeaf], index: int, what: str) -> None:
-    for path, array in leaves:
-        row = array[index, ...]
-        if np.isnan(row).any():
-            places = np.argwhere(np.isnan(row)).tolist()
-            where = f" at {places[0]}" if row.ndim else ""
-            raise ContractBreach(
-                f"expected {what}{path} to be numbers, got NaN{where} ({len(places)} of {row.size}); mend the "
-                f"environment, or wrap it so that NaN never leaves it"
-            )
-
-
-def _refuse_info(info: Any) -> None:
-    if not isinstance(info, dict):
-        raise ContractBreach(f"expected info to be a dict, got {type(info).__name__}; return {{}} if there is none")
-
-
-def _misfit(result: Any, error: BaseException) -> str:
-    names = "(observation, reward, terminated, truncated, info)"
-    if not isinstance(result, tuple | list):
-        return f"expected step to return {names}, got {type(result).__name__}; return all five"
-    if len(result) != 5:
-        return f"expected step to return the 5 values {names}, got {len(result)}; return all five"
-    if not isinstance(result[1], int | float | np.number):
-        return f"expected the reward to be a number, got {type(result[1]).__name__}; return float(reward)"
-    return f"expected step to return {names} of fitting types, got an error in reading them: {error}"

@@ -42,15 +42,16 @@ class Patience:
         waiting: how to wait; ``park`` never looks out.
 
     Attributes:
+        looks: whether it ever looks out.
         budget_ns: how long to look before parking.
     """
 
     def __init__(self, waiting: Waiting) -> None:
-        self._looks = waiting != "park"
+        self.looks = waiting != "park"
         self.yields = waiting == "yield"
         self.budget_ns = 0
 
     def waited(self, wait_ns: int) -> None:
         """Learn from a wait; after a long one (an update of the learner, say) the next one parks."""
-        if self._looks:
+        if self.looks:
             self.budget_ns = max(_LEAST_NS, 2 * wait_ns) if wait_ns < _LONGEST_NS else 0

@@ -31,6 +31,7 @@ from paceline.vector.protocol import (
     pack_message,
     receive_message,
 )
+from paceline.vector.ring import Ring
 from paceline.vector.spaces import map_tree
 from paceline.vector.wakeup import (
     CLOSE_BIT,
@@ -79,8 +80,7 @@ class MemoryServer:
         self._slot = slot
         self._count = len(group.envs)
         self._all_done = done(self._count)
-        self._requests, self._completions = arrays.requests[slot], arrays.completions[slot]
-        self._taken = self._given = 0
+        self._requests, self._completions = Ring(arrays.requests[slot]), Ring(arrays.completions[slot])
         self._sent_ns = arrays.sent_ns.data
         self._wakeups, self._latency_ns = arrays.wakeups.data, arrays.wake_latency_ns.data
         self._env_ns = _SIGNAL_EVERY_NS  # mean of an environment step: the first are signalled one by one
@@ -102,7 +102,10 @@ class MemoryServer:
 
     def _wait(self) -> int:
         """Return the next signal's value."""
-        patience, begin_ns = self._patience, perf_counter_ns()
+        patience = self._patience
+        if not patience.looks:
+            return decode(os.read(self._wake_fd, SIGNAL_SIZE))
+        begin_ns = perf_counter_ns()
         if patience.budget_ns:
             until_ns, poll, yields = begin_ns + patience.budget_ns, self._poll.poll, patience.yields
             while not poll(0) and perf_counter_ns() < until_ns:
@@ -135,9 +138,7 @@ class MemoryServer:
         """Step the next ``count`` environments of the ring, in its order, and signal what is ready now and then."""
         self._note_wakeup()
         first = self._group.first
-        ring = self._requests.take(range(self._taken, self._taken + count), mode="wrap")
-        self._taken += count
-        indices: list[int] = (ring - first).tolist()
+        indices = [env_id - first for env_id in self._requests.take(count)]
         while indices:
             size = max(1, min(len(indices), _SIGNAL_EVERY_NS // self._env_ns))
             chunk, indices = indices[:size], indices[size:]
@@ -148,9 +149,7 @@ class MemoryServer:
                 self._signal_message(Failure.of(error), 0)
                 return
             self._env_ns = max(1, (perf_counter_ns() - begin_ns) // size)
-            places = range(self._given, self._given + size)
-            self._completions.put(places, np.asarray(chunk, np.int32) + first, mode="wrap")
-            self._given += size
+            self._completions.put([index + first for index in chunk])
             faults = self._group.take_faults()
             if records or faults:
                 self._signal_message(StepMessage(records, faults), size)

@@ -26,6 +26,7 @@ from paceline.vector.infos import InfoColumns, InfoRecord, in_order
 from paceline.vector.memory import create_block, grow_block
 from paceline.vector.processes import ProcessOptions, ProcessVecEnv
 from paceline.vector.readiness import Readiness, RunnerEnded
+from paceline.vector.ring import Ring
 from paceline.vector.wakeup import STEP, num_done, step_some
 
 
@@ -45,8 +46,8 @@ class ShmVecEnv(ProcessVecEnv):
         self._slots = range(num_env_runners)
         self._starts = np.array([runner.envs.start for runner in self._runners])
         self._all_done = [len(runner.envs) for runner in self._runners]
-        self._asked = [0] * num_env_runners
-        self._taken = [0] * num_env_runners
+        self._requests = [Ring(cells) for cells in self._arrays.requests]
+        self._completions = [Ring(cells) for cells in self._arrays.completions]
         self._sent_s = np.zeros(self.num_envs)
         self._awaited: list[int] = []  # runners of a step of all environments that have not finished it
         self._readiness = Readiness(self._runners, self._waiting)
@@ -76,9 +77,7 @@ class ShmVecEnv(ProcessVecEnv):
 
     def _request(self, slot: int, ids: EnvIds) -> None:
         """Add environments to a runner's ring and wake it."""
-        begin = self._asked[slot]
-        self._asked[slot] = begin + len(ids)
-        self._arrays.requests[slot].put(range(begin, begin + len(ids)), ids, mode="wrap")
+        self._requests[slot].put(ids)
         self._arrays.sent_ns[slot] = perf_counter_ns()
         _wake(self._wake_fds[slot], step_some(len(ids)))
 
@@ -136,7 +135,7 @@ class ShmVecEnv(ProcessVecEnv):
         self._mend(slot, self._located(slot, obituary))
 
     def _finish_some(self) -> tuple[EnvIds, Infos]:
-        ids: list[EnvIds] = []
+        ids: list[int] = []
         found: list[InfoRecord] = []
         for slot, value in self._wait_any():
             count, messages = num_done(value)
@@ -145,12 +144,10 @@ class ShmVecEnv(ProcessVecEnv):
             except RunnerDiedError:  # in the middle of a message: the steps that it tells of do not count
                 self._mend_ended(slot)
                 continue
-            taken = self._taken[slot]
-            self._taken[slot] = taken + count
-            ids.append(self._arrays.completions[slot].take(range(taken, taken + count), mode="wrap"))
+            ids += self._completions[slot].take(count)
             for infos in said:
                 found += infos.records() if isinstance(infos, InfoColumns) else infos
-        return (np.concatenate(ids).astype(np.int64) if ids else self._flight.all_ids[:0]), found
+        return np.array(ids, np.int64), found
 
     def _wait_any(self) -> list[tuple[int, int]]:
         """Return runners that have signalled, and what; none if one had to be mended."""
@@ -171,7 +168,8 @@ class ShmVecEnv(ProcessVecEnv):
 
     def _start_again(self, slot: int) -> None:
         runner = self._runners[slot]
-        self._asked[slot] = self._taken[slot] = 0
+        self._requests[slot].rewind()
+        self._completions[slot].rewind()
         self._wake_fds[slot] = runner.wake_fd
         self._readiness.close()
         self._readiness = Readiness(self._runners, self._waiting)

@@ -122,6 +122,18 @@ def split_rows(tree: ArrayTree) -> list[Any]:
     return list(tree)
 
 
+def row_reader(tree: ArrayTree) -> Callable[[int], Any]:
+    """Return a function that copies one element out of a batch, as :func:`split_rows` gives them."""
+    if isinstance(tree, dict):
+        parts = [(key, row_reader(part)) for key, part in tree.items()]
+        return lambda index: {key: read(index) for key, read in parts}
+    if isinstance(tree, tuple):
+        readers = [row_reader(part) for part in tree]
+        return lambda index: tuple(read(index) for read in readers)
+    array: NDArray[Any] = tree
+    return (lambda index: array[index]) if array.ndim == 1 else (lambda index: array[index].copy())
+
+
 def row_writer(space: Space[Any], tree: ArrayTree, index: int, path: str = "observation") -> RowWriter:
     """Return a function that checks an element of ``space`` and copies it into row ``index`` of ``tree``.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import cloudpickle
 import pytest
 
 
@@ -24,3 +25,11 @@ def ended() -> Callable[[int], bool]:
             os.close(pidfd)
 
     return wait
+
+
+@pytest.fixture
+def by_value(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Send the test module's functions and classes by value: a runner cannot import it."""
+    cloudpickle.register_pickle_by_value(request.module)
+    yield
+    cloudpickle.unregister_pickle_by_value(request.module)

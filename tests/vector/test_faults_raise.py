@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import re
 import signal
-import sys
 from collections.abc import Callable
 from typing import Any
 
-import cloudpickle
 import gymnasium
 import numpy as np
 import pytest
@@ -51,15 +49,6 @@ MESSAGES = {
     "nan-reward": (EnvContractError, r"expected a reward that is a number, got NaN"),
 }
 TRAVELLING = ["raise-unpicklable", "system-exit", "wrong-shape", "nan"]
-
-
-@pytest.fixture
-def by_value() -> Any:
-    """Send this module's functions by value: a runner cannot import a test module."""
-    module = sys.modules[__name__]
-    cloudpickle.register_pickle_by_value(module)
-    yield
-    cloudpickle.unregister_pickle_by_value(module)
 
 
 def run_to_fault(venv: VecEnv, ended: Ended) -> EnvError:

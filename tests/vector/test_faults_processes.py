@@ -28,7 +28,9 @@ BY_PROCESS = pytest.mark.parametrize("backend", ["shm", "pipe"])
 @contextmanager
 def healthy(backend: Any, env: str = "synthetic:faulty?fault=nan&at=100000", **kwargs: Any) -> Iterator[VecEnv]:
     """Four environments in two runners, reset."""
-    venv: VecEnv = make_vec(env, 4, backend=backend, num_env_runners=2, on_fault="restart", **kwargs)
+    venv: VecEnv = make_vec(
+        env, 4, backend=backend, num_env_runners=2, on_fault="restart", start_method="forkserver", **kwargs
+    )
     with closing(venv):
         venv.reset(seed=SEEDS)
         yield venv

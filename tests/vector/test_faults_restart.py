@@ -142,7 +142,7 @@ def require_mended(venv: VecEnv, mode: AutoresetMode, fault: str, at: int) -> No
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("fault", IN_STEP + IN_RESET)
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(at=st.integers(1, 14), backend=st.sampled_from(["serial", "thread"]), batch_size=st.sampled_from([1, 2, 3]))
 def test_one_fault_changes_one_environment(
     fault: str, mode: AutoresetMode, at: int, backend: Any, batch_size: int

@@ -17,7 +17,7 @@ import pytest
 
 import paceline
 from paceline import make_vec
-from paceline.vector.placement import usable_cores
+from paceline.vector.runners.placement import usable_cores
 
 Ended = Callable[[int], bool]
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

@@ -14,7 +14,7 @@ from paceline import Plan, make_vec
 from paceline.errors import PlanError, RequestError
 from paceline.spec import EnvSpec
 from paceline.vector import SerialVecEnv, ShmVecEnv, VecEnv
-from paceline.vector.processes import partition
+from paceline.vector.runners.processes import partition
 from paceline.vector.seeding import derive_seeds
 
 

@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from paceline import make_vec
 from paceline.errors import EnvNotFoundError, OutOfMemoryError, RequestError, SpecError, UnsupportedSpaceError
-from paceline.vector.memory import create_block, grow_block
+from paceline.vector.runners.memory import create_block, grow_block
 
 BY_BACKEND = pytest.mark.parametrize("runners", [0, 2])
 

@@ -28,7 +28,7 @@ from paceline.measure.monitor import cpu_clock_s, descendants, sum_pss_bytes, tr
 from paceline.spec import Backend, EnvSpec
 from paceline.vector import make_vec
 from paceline.vector.base import VecEnv
-from paceline.vector.placement import read_run_and_wait
+from paceline.vector.runners.placement import read_run_and_wait
 
 _WARM_UP_S = 0.1
 _PRIVATE = (b"Pss_Anon:", b"Pss_Shmem:")

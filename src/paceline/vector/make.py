@@ -17,12 +17,12 @@ from paceline.vector.batched import VecOptions
 from paceline.vector.choose import Choice, choose_backend, measure_env_cost
 from paceline.vector.faults import FaultPolicy, OnFault
 from paceline.vector.group import InfoLevel
-from paceline.vector.launch import StartMethod
 from paceline.vector.native import NativeVecEnv
 from paceline.vector.native import native_reason as find_native_reason
 from paceline.vector.pipe import PipeVecEnv
-from paceline.vector.placement import spread_cores, usable_core_time
-from paceline.vector.processes import ProcessOptions
+from paceline.vector.runners.launch import StartMethod
+from paceline.vector.runners.placement import spread_cores, usable_core_time
+from paceline.vector.runners.processes import ProcessOptions
 from paceline.vector.serial import SerialVecEnv
 from paceline.vector.shm import ShmVecEnv
 from paceline.vector.thread import ThreadVecEnv
@@ -73,8 +73,8 @@ def make_vec(
             that has loaded everything; Linux), or None for what is quicker. Neither runs your ``__main__`` again.
         runner_threads: threads of the math libraries in each runner process.
         runner_cores: cores of each runner process for good, R lists (an empty one: any core); default: see
-            :mod:`paceline.vector.placement`. Only cores that this process may run on itself are shared out, so make
-            the vector before pinning the learner.
+            :mod:`paceline.vector.runners.placement`. Only cores that this process may run on itself are shared out, so
+            make the vector before pinning the learner.
         env_kwargs: keyword arguments of the environment.
 
     Raises:

@@ -19,11 +19,11 @@ from paceline.vector.arrays import Layout, VecArrays
 from paceline.vector.batched import Infos, Mask, VecOptions
 from paceline.vector.flight import EnvIds
 from paceline.vector.infos import InfoColumns, InfoRecord, in_order
-from paceline.vector.launch import RunnerProcess
-from paceline.vector.memory import create_block, grow_block
-from paceline.vector.processes import ProcessOptions, ProcessVecEnv
-from paceline.vector.protocol import PipeRows, PipeStep, ResetAnswer
-from paceline.vector.serving import cursor_bytes, share_cursors, write_pipe_rows
+from paceline.vector.runners.launch import RunnerProcess
+from paceline.vector.runners.memory import create_block, grow_block
+from paceline.vector.runners.processes import ProcessOptions, ProcessVecEnv
+from paceline.vector.runners.protocol import PipeRows, PipeStep, ResetAnswer
+from paceline.vector.runners.serving import cursor_bytes, share_cursors, write_pipe_rows
 from paceline.vector.spaces import map_tree
 
 

@@ -23,11 +23,11 @@ from paceline.vector.arrays import Layout, VecArrays
 from paceline.vector.batched import Infos, VecOptions
 from paceline.vector.flight import EnvIds
 from paceline.vector.infos import InfoColumns, InfoRecord, in_order
-from paceline.vector.memory import create_block, grow_block
-from paceline.vector.processes import ProcessOptions, ProcessVecEnv
-from paceline.vector.readiness import Readiness, RunnerEnded
 from paceline.vector.ring import Ring
-from paceline.vector.wakeup import STEP, num_done, step_some
+from paceline.vector.runners.memory import create_block, grow_block
+from paceline.vector.runners.processes import ProcessOptions, ProcessVecEnv
+from paceline.vector.runners.readiness import Readiness, RunnerEnded
+from paceline.vector.runners.wakeup import STEP, num_done, step_some
 
 
 class ShmVecEnv(ProcessVecEnv):

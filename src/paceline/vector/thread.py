@@ -26,7 +26,7 @@ from paceline.vector.faults import Fault
 from paceline.vector.flight import EnvIds
 from paceline.vector.group import EnvGroup
 from paceline.vector.infos import InfoRecord
-from paceline.vector.processes import partition, timeout_message
+from paceline.vector.runners.processes import partition, timeout_message
 
 _CLOSE_GRACE_S = 3.0
 

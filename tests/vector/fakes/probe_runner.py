@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from paceline.process_death import die_with_parent
-from paceline.vector.protocol import receive_message, send_message
+from paceline.vector.runners.protocol import receive_message, send_message
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGCHLD", "SIGPIPE", "SIGIO", "SIGHUP")
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from paceline.errors import EnvTimeoutError
-from paceline.vector.readiness import Readiness, RunnerEnded
-from paceline.vector.wakeup import SIGNAL_SIZE, decode, done
+from paceline.vector.runners.readiness import Readiness, RunnerEnded
+from paceline.vector.runners.wakeup import SIGNAL_SIZE, decode, done
 
 
 class FakeRunner:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from time import monotonic, perf_counter_ns
 
 from paceline.errors import EnvTimeoutError
-from paceline.vector.launch import RunnerProcess
-from paceline.vector.patience import Patience, Waiting
-from paceline.vector.wakeup import SIGNAL_SIZE, decode
+from paceline.vector.runners.launch import RunnerProcess
+from paceline.vector.runners.patience import Patience, Waiting
+from paceline.vector.runners.wakeup import SIGNAL_SIZE, decode
 
 
 class RunnerEnded(Exception):

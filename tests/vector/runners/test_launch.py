@@ -19,9 +19,9 @@ import pytest
 
 import paceline
 from paceline.errors import OutOfMemoryError, PlanError, ResourceError, RunnerDiedError
-from paceline.vector import launch
-from paceline.vector.fork_server import ForkServer
-from paceline.vector.launch import (
+from paceline.vector.runners import launch
+from paceline.vector.runners.fork_server import ForkServer
+from paceline.vector.runners.launch import (
     FEWEST_TO_FORK,
     Launcher,
     RunnerArguments,
@@ -174,7 +174,7 @@ def test_nothing_stays_open(method: StartMethod) -> None:
 
 SCRIPT = """
 import os, sys
-from paceline.vector.launch import RunnerProcess, make_launcher
+from paceline.vector.runners.launch import RunnerProcess, make_launcher
 launcher = make_launcher(sys.argv[1], 2, entry="probe_runner:main")
 memory_fd = os.memfd_create("test")
 runners = [RunnerProcess(slot, range(slot, slot + 1), memory_fd=memory_fd, launcher=launcher) for slot in range(2)]
@@ -244,7 +244,7 @@ def test_a_thread_in_what_is_preloaded_is_refused_or_avoided(tmp_path: Path, mon
 def test_wrong_requests_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PlanError, match="expected start_method to be spawn or forkserver, got 'fork'"):
         make_launcher("fork", 2)  # type: ignore[arg-type]
-    monkeypatch.setattr("paceline.vector.bootstrap.os.name", "nt")
+    monkeypatch.setattr("paceline.vector.runners.bootstrap.os.name", "nt")
     with pytest.raises(PlanError, match=r"expected Linux or macOS .*use backend serial or thread"):
         make_launcher("spawn", 1).start("a runner", {})
 

@@ -6,7 +6,13 @@ import os
 from collections.abc import Iterable
 from time import thread_time
 
-from paceline.vector.placement import CHECK_EVERY_S, CorePlacement, read_run_and_wait, spread_cores, usable_cores
+from paceline.vector.runners.placement import (
+    CHECK_EVERY_S,
+    CorePlacement,
+    read_run_and_wait,
+    spread_cores,
+    usable_cores,
+)
 
 MS = 1_000_000
 

@@ -24,11 +24,11 @@ from paceline.vector.batched import BatchedVecEnv, Mask, VecOptions
 from paceline.vector.env_list import spread_values
 from paceline.vector.faults import Fault, replacement_seed
 from paceline.vector.infos import InfoRecord
-from paceline.vector.launch import RunnerProcess, StartMethod, end_all, make_launcher, modules_to_preload
-from paceline.vector.memory_watch import MemoryWatch
-from paceline.vector.patience import Waiting, choose_waiting
-from paceline.vector.placement import CorePlacement, spread_cores, usable_core_time, usable_cores
-from paceline.vector.protocol import (
+from paceline.vector.runners.launch import RunnerProcess, StartMethod, end_all, make_launcher, modules_to_preload
+from paceline.vector.runners.memory_watch import MemoryWatch
+from paceline.vector.runners.patience import Waiting, choose_waiting
+from paceline.vector.runners.placement import CorePlacement, spread_cores, usable_core_time, usable_cores
+from paceline.vector.runners.protocol import (
     Built,
     CallRequest,
     MapMemory,
@@ -38,8 +38,8 @@ from paceline.vector.protocol import (
     Setup,
     StepMessage,
 )
+from paceline.vector.runners.wakeup import CLOSE
 from paceline.vector.spaces import map_tree
-from paceline.vector.wakeup import CLOSE
 
 _CLOSE_GRACE_S = 3.0
 _LEAST_STARTUP_S = 120.0
@@ -54,7 +54,7 @@ class ProcessOptions:
         step_timeout_s: longest time for a step or reset of all environments; None waits for ever.
         runner_threads: threads of the math libraries in each runner.
         runner_cores: cores of each runner, for good (an empty list: any core); None: disjoint sets while the machine is
-            quiet, see :mod:`paceline.vector.placement`.
+            quiet, see :mod:`paceline.vector.runners.placement`.
         memory_limit_bytes: what all runners together may use; None: 80 % of the machine's memory, or of its limit.
         start_method: ``spawn`` (a new interpreter each), ``forkserver``, or None for what is quicker.
     """

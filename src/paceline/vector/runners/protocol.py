@@ -18,7 +18,7 @@ from paceline.errors import EnvError, PacelineError, WorkError
 from paceline.vector.faults import Fault, FaultPolicy
 from paceline.vector.group import InfoLevel
 from paceline.vector.infos import InfoColumns, InfoRecord
-from paceline.vector.patience import Waiting
+from paceline.vector.runners.patience import Waiting
 
 _DETAILS = ("env_index", "seed", "step", "action", "original_traceback")
 

@@ -1,7 +1,7 @@
 """The runner process: holds a group of environments and steps them whenever it is woken.
 
-Started by :mod:`paceline.vector.launch` as a plain ``python -c`` with a few inherited file descriptors. It imports
-nothing heavy before the core pinning is in force, and never JAX.
+Started by :mod:`paceline.vector.runners.launch` with a few inherited file descriptors. It imports nothing heavy before
+the core pinning is in force, and never JAX.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from paceline.vector.group import EnvGroup
-    from paceline.vector.protocol import Setup
-    from paceline.vector.serving import MemoryServer, PipeServer
+    from paceline.vector.runners.protocol import Setup
+    from paceline.vector.runners.serving import MemoryServer, PipeServer
 
 
 def main(arguments: str) -> None:
     """Run a runner process to its end.
 
     Args:
-        arguments: JSON of :class:`paceline.vector.launch.RunnerArguments`.
+        arguments: JSON of :class:`paceline.vector.runners.launch.RunnerArguments`.
     """
     given = json.loads(arguments)
     die_with_parent(
@@ -41,7 +41,7 @@ def main(arguments: str) -> None:
     from multiprocessing.connection import Connection
 
     from paceline.errors import PacelineError
-    from paceline.vector.protocol import Failure, send_message
+    from paceline.vector.runners.protocol import Failure, send_message
 
     channel = Connection(given["control_fd"])
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone: nobody to tell
@@ -68,8 +68,8 @@ def _build(channel: Connection, given: dict[str, Any]) -> tuple[MemoryServer | P
     from paceline.vector.arrays import IDLE, Layout
     from paceline.vector.env_list import build_envs
     from paceline.vector.group import EnvGroup
-    from paceline.vector.protocol import Built, receive_message, send_message
-    from paceline.vector.serving import MemoryServer, PipeServer, cursor_bytes, share_cursors, write_rows
+    from paceline.vector.runners.protocol import Built, receive_message, send_message
+    from paceline.vector.runners.serving import MemoryServer, PipeServer, cursor_bytes, share_cursors, write_rows
 
     setup: Setup = receive_message(channel)
     sys.path[:] = setup.sys_path

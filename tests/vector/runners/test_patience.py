@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from paceline.vector.patience import Patience, choose_waiting
+from paceline.vector.runners.patience import Patience, choose_waiting
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,18 @@ from gymnasium.vector import AutoresetMode
 from paceline.envs import make_env
 from paceline.vector.arrays import IDLE, Layout, VecArrays
 from paceline.vector.group import EnvGroup
-from paceline.vector.protocol import CallRequest, Failure, PipeStep, ResetRequest, SetAttrRequest, StepMessage
-from paceline.vector.protocol import receive_message as receive
-from paceline.vector.protocol import send_message as send
-from paceline.vector.serving import MemoryServer, PipeServer, cursor_bytes, share_cursors, write_pipe_rows, write_rows
-from paceline.vector.wakeup import CLOSE, REQUEST, SIGNAL_SIZE, STEP, SignalEnds, decode, num_done, step_some
+from paceline.vector.runners.protocol import CallRequest, Failure, PipeStep, ResetRequest, SetAttrRequest, StepMessage
+from paceline.vector.runners.protocol import receive_message as receive
+from paceline.vector.runners.protocol import send_message as send
+from paceline.vector.runners.serving import (
+    MemoryServer,
+    PipeServer,
+    cursor_bytes,
+    share_cursors,
+    write_pipe_rows,
+    write_rows,
+)
+from paceline.vector.runners.wakeup import CLOSE, REQUEST, SIGNAL_SIZE, STEP, SignalEnds, decode, num_done, step_some
 
 FIRST, COUNT = 2, 3  # this runner's environments are 2, 3 and 4 of five
 

@@ -1,7 +1,7 @@
 """The inside of the fork server: a process that has loaded what runners need, and forks one whenever it is asked.
 
-Started by :mod:`paceline.vector.fork_server` as a clean interpreter with one thread; the other half of the protocol is
-there. Requests and answers are JSON, one datagram each, with file descriptors beside a request to start:
+Started by :mod:`paceline.vector.runners.fork_server` as a clean interpreter with one thread; the other half of the
+protocol is there. Requests and answers are JSON, one datagram each, with file descriptors beside a request to start:
 
     {"id": 1, "start": {"label": .., "entry": .., "arguments": {..}, "fd_names": [..]}}  ->  {"id": 1, "pid": 4711}
     {"id": 2, "reap": 4711}                                                              ->  {"id": 2, "status": -9}
@@ -38,8 +38,8 @@ RUNNER_MODULES = (
     "gymnasium",
     "gymnasium.vector",
     "multiprocessing.connection",
-    "paceline.vector.runner",
-    "paceline.vector.serving",
+    "paceline.vector.runners.runner",
+    "paceline.vector.runners.serving",
     "paceline.vector.env_list",
 )
 """What every runner imports before it builds its environments."""

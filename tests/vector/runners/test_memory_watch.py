@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from paceline.vector.memory_watch import MemoryWatch, default_limit_bytes, private_bytes
+from paceline.vector.runners.memory_watch import MemoryWatch, default_limit_bytes, private_bytes
 
 MIB = 2**20
 

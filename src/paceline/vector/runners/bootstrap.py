@@ -19,7 +19,7 @@ import paceline
 from paceline.errors import PlanError
 from paceline.machine import thread_environment
 
-RUNNER_ENTRY = "paceline.vector.runner:main"
+RUNNER_ENTRY = "paceline.vector.runners.runner:main"
 """What a runner executes, as ``module:function``; it is called with its arguments as JSON."""
 
 _BOOTSTRAP = (

@@ -22,9 +22,9 @@ from contextlib import suppress
 from typing import Any, Literal
 
 from paceline.errors import PlanError, ResourceError
-from paceline.vector.bootstrap import RUNNER_ENTRY, ProcessHandle, descriptors, start_interpreter
+from paceline.vector.runners.bootstrap import RUNNER_ENTRY, ProcessHandle, descriptors, start_interpreter
 
-SERVER_ENTRY = "paceline.vector.forking:main"
+SERVER_ENTRY = "paceline.vector.runners.forking:main"
 _LONGEST_MESSAGE = 65_536
 _LONGEST_ANSWER_S = 120.0
 _CLOSE_GRACE_S = 1.0

@@ -1,8 +1,8 @@
 """The parent's side of one runner process: starting it, waking it, seeing it die, ending it.
 
 How a runner comes into being is its launcher's business: ``spawn`` is a new interpreter for each
-(:mod:`paceline.vector.bootstrap`), ``forkserver`` one server that forks them (:mod:`paceline.vector.fork_server`). What
-the runner is told, and how it is talked to, is the same.
+(:mod:`paceline.vector.runners.bootstrap`), ``forkserver`` one server that forks them
+(:mod:`paceline.vector.runners.fork_server`). What the runner is told, and how it is talked to, is the same.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from time import monotonic
 from typing import Any, Literal, Protocol
 
 from paceline.errors import EnvTimeoutError, OutOfMemoryError, PlanError, ResourceError, RunnerDiedError
-from paceline.vector.bootstrap import RUNNER_ENTRY, ProcessHandle, start_interpreter
-from paceline.vector.fork_server import ForkServer, fork_server_refusal
-from paceline.vector.protocol import SOCKET_BUFFER_BYTES, Failure, receive_message, send_message
-from paceline.vector.wakeup import REQUEST, SignalEnds
+from paceline.vector.runners.bootstrap import RUNNER_ENTRY, ProcessHandle, start_interpreter
+from paceline.vector.runners.fork_server import ForkServer, fork_server_refusal
+from paceline.vector.runners.protocol import SOCKET_BUFFER_BYTES, Failure, receive_message, send_message
+from paceline.vector.runners.wakeup import REQUEST, SignalEnds
 
 StartMethod = Literal["spawn", "forkserver"]
 """How a runner process comes into being."""

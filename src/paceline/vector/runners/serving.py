@@ -17,8 +17,9 @@ from paceline.vector.arrays import VecArrays
 from paceline.vector.env_list import call_envs, set_values
 from paceline.vector.group import EnvGroup
 from paceline.vector.infos import InfoColumns, InfoRecord, pack
-from paceline.vector.patience import Patience, Waiting
-from paceline.vector.protocol import (
+from paceline.vector.ring import Ring
+from paceline.vector.runners.patience import Patience, Waiting
+from paceline.vector.runners.protocol import (
     SMALL_BYTES,
     CallRequest,
     Failure,
@@ -31,9 +32,7 @@ from paceline.vector.protocol import (
     pack_message,
     receive_message,
 )
-from paceline.vector.ring import Ring
-from paceline.vector.spaces import map_tree
-from paceline.vector.wakeup import (
+from paceline.vector.runners.wakeup import (
     CLOSE_BIT,
     REQUEST_BIT,
     SIGNAL_SIZE,
@@ -42,6 +41,7 @@ from paceline.vector.wakeup import (
     done,
     num_requested,
 )
+from paceline.vector.spaces import map_tree
 
 _CACHE_LINE = 64
 _SIGNAL_EVERY_NS = 200_000

@@ -18,10 +18,10 @@ import pytest
 
 import paceline
 from paceline.errors import PlanError, ResourceError, RunnerDiedError
-from paceline.vector.fork_server import ForkServer, fork_server_refusal
-from paceline.vector.forking import RUNNER_MODULES
-from paceline.vector.launch import RunnerProcess, end_all
 from paceline.vector.make import make_vec
+from paceline.vector.runners.fork_server import ForkServer, fork_server_refusal
+from paceline.vector.runners.forking import RUNNER_MODULES
+from paceline.vector.runners.launch import RunnerProcess, end_all
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
 FAKES = Path(__file__).parent / "fakes"
@@ -68,13 +68,13 @@ def test_a_forked_runner_finds_everything_loaded(backend: str, monkeypatch: pyte
     env.reset(seed=0)
     (loaded,) = env.call("loaded")
     env.close()
-    names = ["paceline.vector.forking", *RUNNER_MODULES]
+    names = ["paceline.vector.runners.forking", *RUNNER_MODULES]
     script = f"import sys, importlib; [importlib.import_module(name) for name in {names}]; print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(Path(paceline.__file__).parent.parent)}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     own = {name for name in loaded if name.partition(".")[0] in ("paceline", "numpy", "gymnasium", "cloudpickle")}
     new = own - set(done.stdout.split())
-    assert "paceline.vector.runner" in own
+    assert "paceline.vector.runners.runner" in own
     assert {name for name in new if not name.startswith("gymnasium.envs.")} == set()
 
 
@@ -161,7 +161,7 @@ def test_a_fork_of_the_owner_leaves_the_server_alone() -> None:
     """In a process of its own: this one may have threads, with which it must not fork."""
     script = """
 import os
-from paceline.vector.launch import ForkServer, RunnerProcess, end_all
+from paceline.vector.runners.launch import ForkServer, RunnerProcess, end_all
 server = ForkServer(entry="probe_runner:main")
 runner = RunnerProcess(0, range(1), memory_fd=os.memfd_create("test"), launcher=server)
 if os.fork() == 0:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paceline.vector.wakeup import (
+from paceline.vector.runners.wakeup import (
     CLOSE,
     CLOSE_BIT,
     REQUEST,

@@ -1,0 +1,1 @@
+"""Runner processes, from both sides: starting, waking, waiting, serving, mending, ending."""

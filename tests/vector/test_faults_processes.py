@@ -6,9 +6,12 @@ An environment of ``synthetic:faulty`` observes how many steps it took, how many
 from __future__ import annotations
 
 import os
+import select
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -114,6 +117,60 @@ def test_what_was_ready_is_delivered_what_was_under_way_is_restarted_what_rests_
 
 
 @BY_PROCESS
+@pytest.mark.parametrize("dead", [0, 1])
+@pytest.mark.usefixtures("by_value")
+def test_what_a_runner_finished_before_it_died_counts(backend: Any, dead: int, tmp_path: Path, ended: Ended) -> None:
+    """It dies while the caller waits for the other, which stands before a gate: a FIFO that is opened afterwards."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    seed_at_gate = SEEDS[2 if dead == 0 else 0]
+
+    def build() -> Any:
+        from paceline.envs.synthetic import FaultyEnv
+
+        class Gated(FaultyEnv):
+            def step(self, action: Any) -> Any:
+                if self._seed == seed_at_gate and self._steps == 1:
+                    gate.read_bytes()
+                return super().step(action)
+
+        return Gated("nan", at=10_000)
+
+    venv: Any = make_vec(build, 4, backend=backend, num_env_runners=2, on_fault="restart")
+    with closing(venv):
+        venv.reset(seed=SEEDS)
+        venv.step(NOOP)
+        pid = venv.runner_pids()[dead]
+
+        def kill_then_open() -> None:
+            runner = venv._runners[dead]
+            if dead == 1:  # it has finished, and nobody has looked yet: the caller waits for the first in turn
+                select.select([runner.done_fd if backend == "shm" else runner.channel], [], [])
+            else:  # it has finished, and the caller has taken note
+                while dead in (venv._awaited if backend == "shm" else venv._under_way):
+                    os.sched_yield()
+            os.kill(pid, signal.SIGKILL)
+            if ended(pid):
+                gate.write_bytes(b"go on")
+
+        venv.send(NOOP)
+        if backend == "shm":
+            venv._awaited = [0, 1]
+        helper = threading.Thread(target=kill_then_open)
+        helper.start()
+        batch, _ = venv.recv()
+        helper.join()
+        assert batch.observations[:, 0].tolist() == [2, 2, 2, 2] and batch.rewards.tolist() == [1, 1, 1, 1]
+        assert not batch.restarted.any()
+        lost = np.arange(4) // 2 == dead
+        for restarted, resets in ((lost, ~lost & lost), (~lost & lost, lost), (~lost & lost, ~lost & lost)):
+            venv.send(NOOP)
+            batch, _ = venv.recv()
+            assert (batch.restarted == restarted).all() and (batch.reset_rows == resets).all()
+        assert batch.observations[:, 0].tolist() == np.where(lost, 1, 5).tolist()
+
+
+@BY_PROCESS
 def test_rows_that_wait_to_be_returned_survive_a_reset_of_their_neighbour(backend: Any, ended: Ended) -> None:
     with healthy(backend, batch_size=2) as venv:
         venv.send(NOOP)
@@ -174,7 +231,7 @@ def test_a_leak_is_mended_between_steps(backend: Any, batch_size: int) -> None:
         for count in range(1, 7):
             venv._next_watch_s = 0.0  # a look at the memory comes once a second; now it is due
             venv.send(NOOP)
-            batch, _ = venv.recv(np.arange(4))
+            batch, _ = venv.recv() if batch_size == 4 else venv.recv(np.arange(4))
             assert batch.observations[:2, 0].tolist() == [count, count]
             if venv.faults:
                 break

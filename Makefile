@@ -2,6 +2,7 @@
 #
 #   make demo    sweep and train PPO on HalfCheetah-v5 on this machine, print the recommendation
 #   make test    run the tests
+#   make test-gymnasium   run Gymnasium's own vector tests against our executions
 #   make check   lint, types, layers
 #   make bench   compare with other libraries (installs them; takes about an hour)
 
@@ -13,7 +14,7 @@ endif
 BIN := $(VENV)/bin
 
 .DELETE_ON_ERROR:
-.PHONY: demo test check bench clean
+.PHONY: demo test test-gymnasium check bench clean
 
 # The batch of the published experiment (16384 steps), so that the table can be put beside it.
 demo: $(VENV)/.installed
@@ -27,6 +28,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+# Gymnasium's own tests of vector environments, run against ours; fetches its repository unless GYMNASIUM_CHECKOUT names one.
+test-gymnasium: $(VENV)/.installed-dev
+	GYMNASIUM_CHECKOUT=$${GYMNASIUM_CHECKOUT:-fetch} $(BIN)/python -m pytest tests/vector/gymnasium_suite
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

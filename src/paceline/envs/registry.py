@@ -303,9 +303,9 @@ def _nothing_in_module(module_name: str, attribute: str, module: Any) -> str:
 
 
 def _missing_package(name: str, error: Exception) -> EnvNotFoundError:
-    suggested = re.search(r"pip install ['\"`]?([\w\-.\[\],]+)", str(error))
+    suggested = re.findall(r"pip install ['\"`]?([\w\-.\[\],]+)", str(error))  # the last is the package itself
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
-    package = suggested.group(1) if suggested else _PIP_OF_MODULE.get(missing or "", missing or "its package")
+    package = suggested[-1] if suggested else _PIP_OF_MODULE.get(missing or "", missing or "its package")
     what = f"module {missing}" if missing else "an optional package"
     return EnvNotFoundError(f'environment {name} needs {what}, which is not installed; run: pip install "{package}"')
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from paceline.errors import EnvContractError, EnvError, RequestError
 from paceline.vector.arrays import VecArrays
 from paceline.vector.batched import VecOptions
+from paceline.vector.breach import has_nan
 from paceline.vector.faults import Fault, replacement_seed
 from paceline.vector.flight import EnvIds
 from paceline.vector.group import plain_action
@@ -58,6 +59,10 @@ class Stepper:
         self._floats = float_leaves(simulation.observation_space, arrays.observations)
         self._watched = [(array.reshape(-1), array) for _, array in self._floats]
         self._watched.append((arrays.rewards, arrays.rewards))
+        # What stands in for an observation that came to nothing: array and copy, leaf by leaf.
+        self._kept: list[tuple[NDArray[Any], NDArray[Any]]] = []
+        if self._restarts_faults:
+            map_tree(lambda array: self._kept.append((array, array.copy())), arrays.observations)
 
     def reset(self, env_ids: EnvIds, seeds: Sequence[int | None] | None) -> list[InfoRecord]:
         """Begin an episode in ``env_ids`` (ascending), with ``seeds`` (one each; None goes on with the generators).
@@ -107,6 +112,8 @@ class Stepper:
                 live, records = self._begin_due(chosen)
         if live is not None and not len(live):
             return records
+        for array, kept in self._kept:
+            kept[rows] = array[rows]
         self._simulation.advance(live, arrays)
         if len(begun):
             self._note_begun(begun)
@@ -182,9 +189,7 @@ class Stepper:
         A sum of squares costs a third of a microsecond and is NaN if anything is; only then is it searched for.
         """
         for flat, array in self._watched:
-            seen = flat if env_ids is None else array[env_ids].reshape(-1)
-            total = seen.dot(seen)
-            if total != total:
+            if has_nan(flat if env_ids is None else array[env_ids]):
                 break
         else:
             return []
@@ -225,8 +230,8 @@ class Stepper:
         self.faults.append(Fault.of(error, index, seed))
         self.seeds[index] = seed
         self._simulation.reseed(index, seed)
-        for _, array in self._floats:
-            np.nan_to_num(array[index, ...], copy=False)
+        for array, kept in self._kept:
+            array[index] = kept[index]
         arrays.rewards[index] = 0.0
         arrays.terminated[index], arrays.truncated[index] = False, True
         arrays.restarted[index] = self._any_restarted = True

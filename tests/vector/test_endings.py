@@ -23,6 +23,7 @@ import paceline
 from paceline import make_vec
 from paceline.errors import EnvError, EnvTimeoutError, RequestError
 from paceline.vector import VecEnv
+from paceline.vector.arrays import IDLE
 
 Ended = Callable[[int], bool]
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -265,14 +266,18 @@ def processes_below() -> set[str]:
 
 @pytest.mark.parametrize("backend", ["shm", "pipe", "thread"])
 def test_a_forgotten_vector_ends(backend: Any, ended: Ended) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     venv = make_vec("CartPole-v1", 2, backend=backend, num_env_runners=2)
     venv.reset(seed=0)
     venv.send(np.zeros(2, np.int64))
     pids = venv.runner_pids()
+    threads = set(threading.enumerate()) - before
+    assert len(pids) + len(threads) == 2
     del venv
     gc.collect()
-    assert all(ended(pid) for pid in pids) and threading.active_count() == before
+    for thread in threads:
+        thread.join(10)
+    assert all(ended(pid) for pid in pids) and not any(thread.is_alive() for thread in threads)
 
 
 @pytest.mark.parametrize("backend", ["shm", "pipe"])
@@ -282,10 +287,17 @@ def test_close_waits_as_long_as_it_is_told(backend: Any, fault: str, ended: Ende
     venv = make_vec(f"synthetic:faulty?at=1&only_seed=5&fault={fault}", 2, backend=backend, num_env_runners=2)
     venv.reset(seed=[5, 6])
     venv.send(np.zeros(2, np.int64))
+    if fault == "hang":  # a runner that has not begun the step yet would close in order
+        wait_until_in_a_step(venv)
     begin = monotonic()
     venv.close(timeout=0.3)
     assert 0.25 < monotonic() - begin < 2.0
     assert all(ended(pid) for pid in venv.runner_pids())
+
+
+def wait_until_in_a_step(venv: Any) -> None:
+    while venv._arrays.cursors[0] == IDLE:
+        os.sched_yield()
 
 
 def test_close_does_not_wait_for_a_runner_that_reads_no_more(ended: Ended) -> None:

@@ -24,7 +24,7 @@ from paceline.vector.runners.forking import RUNNER_MODULES
 from paceline.vector.runners.launch import RunnerProcess, end_all
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
-FAKES = Path(__file__).parent / "fakes"
+FAKES = Path(__file__).parent.parent / "fakes"
 Ended = Callable[[int], bool]
 StartRunner = Callable[[], RunnerProcess]
 

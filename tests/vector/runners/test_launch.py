@@ -35,7 +35,7 @@ from paceline.vector.runners.launch import (
 )
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-FAKES = Path(__file__).parent / "fakes"
+FAKES = Path(__file__).parent.parent / "fakes"
 METHODS: tuple[StartMethod, ...] = ("spawn", "forkserver")
 FDS = [field.name for field in dataclasses.fields(RunnerArguments) if field.name.endswith("_fd")]
 Ended = Callable[[int], bool]

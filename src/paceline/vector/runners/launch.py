@@ -375,8 +375,13 @@ def end_all(runners: Sequence[RunnerProcess], grace_s: float) -> None:
             if not runner.is_dead():
                 runner.process.kill()
     deadline = monotonic() + max(grace_s, 0.0)
-    for runner in runners:
-        runner.end(deadline)
+    try:
+        for runner in runners:
+            runner.end(deadline)
+    except BaseException:  # Ctrl-C: whoever is waited for in vain is not waited for again
+        for runner in runners:
+            runner.process.kill()
+        raise
     for launcher in {id(runner.launcher): runner.launcher for runner in runners}.values():
         launcher.close()
 

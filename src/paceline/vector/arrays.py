@@ -11,6 +11,7 @@ from gymnasium import Space
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from paceline.vector.info_board import MOST_KEYS
 from paceline.vector.spaces import ArrayTree, Leaf, assemble, leaves
 
 _ALIGNMENT = 64
@@ -39,6 +40,7 @@ class VecArrays:
         sent_ns: int64 ``[R]``, when each runner was last told to step; written by the parent.
         requests: int32 ``[R, E]``, rings of the environments that each runner is to step; written by the parent.
         completions: int32 ``[R, E]``, rings of the environments that each runner has stepped.
+        info_cells: float64 ``[K, N]``, infos that are plain numbers, see :mod:`paceline.vector.info_board`.
     """
 
     observations: ArrayTree
@@ -58,6 +60,7 @@ class VecArrays:
     sent_ns: NDArray[np.int64]
     requests: NDArray[np.int32]
     completions: NDArray[np.int32]
+    info_cells: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ class Layout:
         observations = assemble(self.observation_space, arrays)
         final = assemble(self.observation_space, arrays) if self._keeps_finals else observations
         actions = assemble(self.action_space, arrays)
-        rewards, terminated, truncated, reset_rows, restarted, by_runner, by_parent, requests, completions = arrays
+        rewards, terminated, truncated, reset_rows, restarted = (next(arrays) for _ in range(5))
+        by_runner, by_parent, requests, completions, info_cells = arrays
         names = ("cursors", "busy_ns", "env_steps", "wakeups", "wake_latency_ns", "finished_ns")
         counters = {name: by_runner[:, k] for k, name in enumerate(names)}
         return VecArrays(
@@ -110,6 +114,7 @@ class Layout:
             sent_ns=by_parent[:, 0],
             requests=requests,
             completions=completions,
+            info_cells=info_cells,
             **counters,
         )
 
@@ -129,6 +134,7 @@ class Layout:
         longest = -(-self.num_envs // self.num_slots)
         ring = -(-longest * 4 // _ALIGNMENT) * _ALIGNMENT // 4
         shapes += [((self.num_slots, ring), np.dtype(np.int32))] * 2
+        shapes += [((MOST_KEYS, self.num_envs), np.dtype(np.float64))]
         offset = 0
         for shape, dtype in shapes:
             offset = _aligned(offset) + int(np.prod(shape)) * dtype.itemsize

@@ -22,12 +22,13 @@ from paceline.errors import EnvTimeoutError, PacelineError, RunnerDiedError
 from paceline.vector.arrays import Layout, VecArrays
 from paceline.vector.batched import Infos, VecOptions
 from paceline.vector.flight import EnvIds
+from paceline.vector.info_board import InfoReader
 from paceline.vector.infos import InfoColumns, InfoRecord, in_order
 from paceline.vector.ring import Ring
 from paceline.vector.runners.memory import create_block, grow_block
 from paceline.vector.runners.processes import ProcessOptions, ProcessVecEnv
 from paceline.vector.runners.readiness import Readiness, RunnerEnded
-from paceline.vector.runners.wakeup import STEP, num_done, step_some
+from paceline.vector.runners.wakeup import STEP, is_on_board, num_done, step_some
 
 
 class ShmVecEnv(ProcessVecEnv):
@@ -48,6 +49,7 @@ class ShmVecEnv(ProcessVecEnv):
         self._all_done = [len(runner.envs) for runner in self._runners]
         self._requests = [Ring(cells) for cells in self._arrays.requests]
         self._completions = [Ring(cells) for cells in self._arrays.completions]
+        self._boards = [InfoReader(self._arrays.info_cells, runner.envs) for runner in self._runners]
         self._sent_s = np.zeros(self.num_envs)
         self._awaited: list[int] = []  # runners of a step of all environments that have not finished it
         self._readiness = Readiness(self._runners, self._waiting)
@@ -110,9 +112,14 @@ class ShmVecEnv(ProcessVecEnv):
         failures: dict[int, PacelineError],
     ) -> None:
         """Note that a runner has finished a step of all its environments, and take what it has to say of it."""
-        if value != self._all_done[slot]:
+        if is_on_board(value):
+            found[slot] = self._boards[slot].read()
+        elif value != self._all_done[slot]:
             try:
-                found[slot] = self._step_message(slot).infos  # it is there, or on its way
+                message = self._step_message(slot)  # it is there, or on its way
+                found[slot] = message.infos
+                if message.schema is not None:
+                    self._boards[slot].learn(message.schema)
             except RunnerDiedError:  # in the middle of the message: it has not finished then
                 self._mend_ended(slot)
                 return

@@ -17,6 +17,7 @@ from paceline import errors
 from paceline.errors import EnvError, PacelineError, WorkError
 from paceline.vector.faults import Fault, FaultPolicy
 from paceline.vector.group import InfoLevel
+from paceline.vector.info_board import InfoSchema
 from paceline.vector.infos import InfoColumns, InfoRecord
 from paceline.vector.runners.patience import Waiting
 
@@ -92,6 +93,8 @@ class StepMessage(NamedTuple):
 
     infos: list[InfoRecord] | InfoColumns
     faults: list[Fault]
+    schema: InfoSchema | None = None
+    """What infos look like that will lie on the board from now on."""
 
 
 class ResetAnswer(NamedTuple):

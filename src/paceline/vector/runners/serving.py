@@ -16,6 +16,7 @@ from paceline.errors import EnvContractError, EnvRaisedError, PacelineError
 from paceline.vector.arrays import VecArrays
 from paceline.vector.env_list import call_envs, set_values
 from paceline.vector.group import EnvGroup
+from paceline.vector.info_board import InfoWriter
 from paceline.vector.infos import InfoColumns, InfoRecord, pack
 from paceline.vector.ring import Ring
 from paceline.vector.runners.patience import Patience, Waiting
@@ -80,6 +81,8 @@ class MemoryServer:
         self._slot = slot
         self._count = len(group.envs)
         self._all_done = done(self._count)
+        self._all_done_on_board = done(self._count, on_board=True)
+        self._board = InfoWriter(arrays.info_cells, range(group.first, group.first + self._count))
         self._requests, self._completions = Ring(arrays.requests[slot]), Ring(arrays.completions[slot])
         self._sent_ns = arrays.sent_ns.data
         self._wakeups, self._latency_ns = arrays.wakeups.data, arrays.wake_latency_ns.data
@@ -129,10 +132,14 @@ class MemoryServer:
             self._signal_message(Failure.of(error), 0)
             return
         faults = self._group.take_faults()
-        if records or faults:
-            self._signal_message(StepMessage(pack(records, self._count) or records, faults), self._count)
-        else:
+        if not (records or faults):
             os.write(self._done_fd, self._all_done)
+        elif not faults and self._board.write(records):
+            os.write(self._done_fd, self._all_done_on_board)
+        else:
+            packed = pack(records, self._count)
+            schema = self._board.learn(records) if packed is not None else None
+            self._signal_message(StepMessage(packed or records, faults, schema), self._count)
 
     def _step_some(self, count: int) -> None:
         """Step the next ``count`` environments of the ring, in its order, and signal what is ready now and then."""

@@ -29,6 +29,7 @@ CLOSE = _encode(4)
 STEP_BIT, REQUEST_BIT, CLOSE_BIT = 1, 2, 4
 _COUNT_SHIFT = 8
 _MESSAGE_SHIFT = 32
+_BOARD_BIT = 1 << 31
 
 
 def step_some(count: int) -> bytes:
@@ -41,14 +42,25 @@ def num_requested(value: int) -> int:
     return value >> _COUNT_SHIFT
 
 
-def done(count: int, *, messages: int = 0) -> bytes:
-    """Return a runner's signal that ``count`` more environments have stepped, and that messages lie in the channel."""
-    return _encode(count + (messages << _MESSAGE_SHIFT))
+def done(count: int, *, messages: int = 0, on_board: bool = False) -> bytes:
+    """Return a runner's signal that ``count`` more environments have stepped.
+
+    Args:
+        count: how many.
+        messages: how many messages it has sent about them.
+        on_board: whether their infos lie on the board (a step of all its environments).
+    """
+    return _encode(count + (_BOARD_BIT if on_board else 0) + (messages << _MESSAGE_SHIFT))
+
+
+def is_on_board(value: int) -> bool:
+    """Return whether infos lie on the board, of a runner's signal."""
+    return bool(value & _BOARD_BIT)
 
 
 def num_done(value: int) -> tuple[int, int]:
     """Return how many environments have stepped and how many messages there are, of a runner's signal."""
-    return value & ((1 << _MESSAGE_SHIFT) - 1), value >> _MESSAGE_SHIFT
+    return value & (_BOARD_BIT - 1), value >> _MESSAGE_SHIFT
 
 
 def decode(signal: bytes) -> int:

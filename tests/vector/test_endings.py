@@ -79,6 +79,8 @@ SHARED = """
     import numpy as np
     from paceline import make_vec
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background ignores it
+
     def make(fault, **kwargs):
         return make_vec(f"synthetic:faulty?fault={fault}", 4, num_env_runners=2, start_method="METHOD", **kwargs)
 """

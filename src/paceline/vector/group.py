@@ -23,6 +23,7 @@ from paceline.vector.faults import Fault, FaultPolicy, replacement_seed
 from paceline.vector.infos import Info, InfoRecord
 from paceline.vector.spaces import (
     ContractBreach,
+    copy_rows,
     copy_tree,
     float_leaves,
     map_tree,
@@ -153,7 +154,7 @@ class EnvGroup:
                 for flags in self._flags:
                     flags.fill(False)
                 if self._kept is not None:
-                    _copy_rows(self._observations, self._kept, slice(None))
+                    copy_rows(self._observations, self._kept, slice(None))
                 actions = split_rows(copy_tree(self._actions))
                 self._step_through(zip(indices, self._steps, actions, self._write, strict=True), records)
             elif len(indices) == 1:
@@ -163,7 +164,7 @@ class EnvGroup:
                     flags[indices] = False
                 self._restarted_array[indices] = False
                 if self._kept is not None:
-                    _copy_rows(self._observations, self._kept, indices)
+                    copy_rows(self._observations, self._kept, indices)
                 actions = split_rows(map_tree(lambda array: array[indices], self._actions))
                 todo = [(i, self._steps[i], action, self._write[i]) for i, action in zip(indices, actions, strict=True)]
                 self._step_through(todo, records)
@@ -186,7 +187,7 @@ class EnvGroup:
         """Step one environment and return its action; without NumPy where that costs more than it does."""
         self._terminated[index] = self._truncated[index] = self._reset_rows[index] = self._restarted[index] = False
         if self._kept is not None:
-            _copy_rows(self._observations, self._kept, index)
+            copy_rows(self._observations, self._kept, index)
         action = self._take_action(index)
         self._step_through(((index, self._steps[index], action, self._write[index]),), records)
         return action
@@ -452,14 +453,14 @@ class EnvGroup:
     def _mark_restarted(self, index: int) -> None:
         """Make the row one of a step that did not happen: the last observation, reward 0, truncated."""
         if self._kept is not None:
-            _copy_rows(self._kept, self._observations, index)
+            copy_rows(self._kept, self._observations, index)
         for _, array in self._floats:  # a process that was killed may have left half an observation
             np.nan_to_num(array[index, ...], copy=False, posinf=np.inf, neginf=-np.inf)
         self._rewards[index] = 0.0
         self._terminated[index], self._truncated[index], self._reset_rows[index] = False, True, False
         self._restarted_array[index] = self._clear_restarted = True
         if self._same_step:
-            _copy_rows(self._observations, self._finals, index)
+            copy_rows(self._observations, self._finals, index)
 
     def _revise(self, records: list[InfoRecord], index: int, info: Info, *, keep_final: bool) -> None:
         """Let the infos tell of the environment that is there now, and of the end of the one before if there was."""
@@ -535,15 +536,3 @@ def plain_action(action: Any) -> Any:
 
 def _raise_lost(action: Any) -> Any:
     raise _Lost
-
-
-def _copy_rows(source: Any, target: Any, rows: Any) -> None:
-    """Copy rows of a tree: an index, a list of them or a slice."""
-    if isinstance(source, dict):
-        for key, part in source.items():
-            _copy_rows(part, target[key], rows)
-    elif isinstance(source, tuple):
-        for part, other in zip(source, target, strict=True):
-            _copy_rows(part, other, rows)
-    else:
-        target[rows] = source[rows]

@@ -11,14 +11,15 @@ import numpy as np
 
 from paceline.envs import EnvFactory
 from paceline.vector.arrays import Layout
-from paceline.vector.batched import BatchedVecEnv, Mask, VecOptions
-from paceline.vector.env_list import build_envs, call_envs, set_values, spread_values
+from paceline.vector.batched import Mask, VecOptions
+from paceline.vector.env_list import build_envs
 from paceline.vector.flight import EnvIds
 from paceline.vector.group import EnvGroup
 from paceline.vector.infos import InfoRecord
+from paceline.vector.local import LocalVecEnv
 
 
-class SerialVecEnv(BatchedVecEnv):
+class SerialVecEnv(LocalVecEnv):
     """N environments in this process. The best choice for one environment, or where a step costs next to nothing.
 
     Args:
@@ -58,24 +59,6 @@ class SerialVecEnv(BatchedVecEnv):
     def runner_pids(self) -> tuple[int, ...]:
         """Return nothing: there are no runners."""
         return ()
-
-    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """Call a method of every environment, or read an attribute, and return the results."""
-        self._check_usable("call")
-        return call_envs(self.envs, name, args, kwargs)
-
-    def get_attr(self, name: str) -> tuple[Any, ...]:
-        """Return an attribute of every environment."""
-        return self.call(name)
-
-    def set_attr(self, name: str, values: Any) -> None:
-        """Set an attribute of every environment: one value for all, or a list or tuple of N."""
-        self._check_usable("set_attr")
-        set_values(self.envs, name, spread_values(values, self.num_envs))
-
-    def render(self) -> tuple[Any, ...] | None:
-        """Return what each environment renders."""
-        return self.call("render")
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close every environment."""

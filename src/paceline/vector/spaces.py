@@ -107,6 +107,23 @@ def copy_tree(tree: ArrayTree) -> ArrayTree:
     return map_tree(np.copy, tree)
 
 
+def write_rows(target: ArrayTree, source: ArrayTree, rows: Any) -> None:
+    """Copy a batch ``source`` into ``rows`` (an index, indices or a slice) of the tree ``target``."""
+    if isinstance(target, dict):
+        for key, part in target.items():
+            write_rows(part, source[key], rows)
+    elif isinstance(target, tuple):
+        for part, item in zip(target, source, strict=True):
+            write_rows(part, item, rows)
+    else:
+        target[rows] = source
+
+
+def copy_rows(source: ArrayTree, target: ArrayTree, rows: Any) -> None:
+    """Copy ``rows`` of one tree into the same rows of another."""
+    write_rows(target, map_tree(lambda array: array[rows], source), rows)
+
+
 def take_row(tree: ArrayTree, index: int) -> Any:
     """Return a copy of one element of a batch."""
     return map_tree(lambda array: array[index].copy(), tree)

@@ -20,12 +20,13 @@ import numpy as np
 from paceline.envs import EnvFactory
 from paceline.errors import EnvTimeoutError
 from paceline.vector.arrays import IDLE, Layout
-from paceline.vector.batched import BatchedVecEnv, Infos, Mask, VecOptions
-from paceline.vector.env_list import build_envs, call_envs, set_values, spread_values
+from paceline.vector.batched import Infos, Mask, VecOptions
+from paceline.vector.env_list import build_envs
 from paceline.vector.faults import Fault
 from paceline.vector.flight import EnvIds
 from paceline.vector.group import EnvGroup
 from paceline.vector.infos import InfoRecord
+from paceline.vector.local import LocalVecEnv
 from paceline.vector.runners.processes import partition, timeout_message
 
 _CLOSE_GRACE_S = 3.0
@@ -53,7 +54,7 @@ class _Done(NamedTuple):
     error: BaseException | None
 
 
-class ThreadVecEnv(BatchedVecEnv):
+class ThreadVecEnv(LocalVecEnv):
     """N environments in R threads.
 
     A thread cannot be ended from outside: an environment that hangs is reported after ``step_timeout_s`` (which no
@@ -125,24 +126,6 @@ class ThreadVecEnv(BatchedVecEnv):
     def runner_pids(self) -> tuple[int, ...]:
         """Return nothing: runners are threads of this process."""
         return ()
-
-    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """Call a method of every environment, or read an attribute, and return the results."""
-        self._check_usable("call")
-        return call_envs(self.envs, name, args, kwargs)
-
-    def get_attr(self, name: str) -> tuple[Any, ...]:
-        """Return an attribute of every environment."""
-        return self.call(name)
-
-    def set_attr(self, name: str, values: Any) -> None:
-        """Set an attribute of every environment: one value for all, or a list or tuple of N."""
-        self._check_usable("set_attr")
-        set_values(self.envs, name, spread_values(values, self.num_envs))
-
-    def render(self) -> tuple[Any, ...] | None:
-        """Return what each environment renders."""
-        return self.call("render")
 
     def close_extras(self, timeout: float | None = None, **kwargs: Any) -> None:
         """End the threads and close the environments.

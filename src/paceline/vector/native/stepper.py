@@ -22,7 +22,7 @@ from paceline.vector.group import plain_action
 from paceline.vector.infos import Info, InfoColumns, InfoRecord
 from paceline.vector.native.simulation import Simulation
 from paceline.vector.native.task import Columns
-from paceline.vector.spaces import float_leaves, map_tree, take_row
+from paceline.vector.spaces import copy_rows, float_leaves, map_tree, take_row
 
 Infos = list[InfoRecord] | list[InfoColumns]
 
@@ -167,7 +167,7 @@ class Stepper:
     def _begin_same_step(self, ended_ids: EnvIds) -> dict[int, Info]:
         """Keep the final observations, begin the next episodes, and return their infos."""
         arrays, simulation = self._arrays, self._simulation
-        _copy_rows(arrays.observations, arrays.final_observations, ended_ids)
+        copy_rows(arrays.observations, arrays.final_observations, ended_ids)
         simulation.begin(ended_ids, None, arrays)
         if self._level == "all":
             return _rows_of(ended_ids, simulation.reset_infos(ended_ids))
@@ -247,12 +247,3 @@ def _rows_of(env_ids: EnvIds, columns: Columns) -> dict[int, Info]:
     keys = tuple(columns)
     rows = zip(*columns.values(), strict=True) if columns else ((),) * len(env_ids)
     return {index: dict(zip(keys, row, strict=True)) for index, row in zip(env_ids.tolist(), rows, strict=True)}
-
-
-def _copy_rows(source: Any, target: Any, rows: NDArray[np.int64]) -> None:
-    pairs: list[tuple[Any, Any]] = []
-    map_tree(lambda array: pairs.append((array, None)), source)
-    targets: list[Any] = []
-    map_tree(targets.append, target)
-    for (array, _), other in zip(pairs, targets, strict=True):
-        other[rows] = array[rows]

@@ -69,7 +69,8 @@ def _build(channel: Connection, given: dict[str, Any]) -> tuple[MemoryServer | P
     from paceline.vector.env_list import build_envs
     from paceline.vector.group import EnvGroup
     from paceline.vector.runners.protocol import Built, receive_message, send_message
-    from paceline.vector.runners.serving import MemoryServer, PipeServer, cursor_bytes, share_cursors, write_rows
+    from paceline.vector.runners.serving import MemoryServer, PipeServer, cursor_bytes, share_cursors
+    from paceline.vector.spaces import write_rows
 
     setup: Setup = receive_message(channel)
     sys.path[:] = setup.sys_path

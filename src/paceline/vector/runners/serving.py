@@ -42,7 +42,7 @@ from paceline.vector.runners.wakeup import (
     done,
     num_requested,
 )
-from paceline.vector.spaces import map_tree
+from paceline.vector.spaces import map_tree, write_rows
 
 _CACHE_LINE = 64
 _SIGNAL_EVERY_NS = 200_000
@@ -272,18 +272,6 @@ def write_pipe_rows(answer: PipeRows, arrays: VecArrays, envs: range, slot: int,
     arrays.busy_ns[slot], arrays.env_steps[slot], arrays.finished_ns[slot] = (
         answer.counters[0] + base[0], answer.counters[1] + base[1], answer.counters[2],
     )  # fmt: skip
-
-
-def write_rows(target: Any, source: Any, rows: Any) -> None:
-    """Copy a batch of ``rows`` into the tree ``target``."""
-    if isinstance(target, dict):
-        for key, part in target.items():
-            write_rows(part, source[key], rows)
-    elif isinstance(target, tuple):
-        for part, item in zip(target, source, strict=True):
-            write_rows(part, item, rows)
-    else:
-        target[rows] = source
 
 
 def _fulfil(group: EnvGroup, request: Any) -> Any:

@@ -103,7 +103,7 @@ BURN = "import time\nend = time.process_time() + {seconds}\nwhile time.process_t
 EAGER = Cadence(sample_s=3600.0, scan_s=0.0, pss_s=0.0, gpu_s=0.0, own_share=float("inf"))
 """Looks at everything at every call, and never in the background."""
 
-RARE = Cadence(sample_s=3600.0, scan_s=3600.0, pss_s=3600.0, gpu_s=3600.0)
+RARE = Cadence(sample_s=3600.0, scan_s=3600.0, pss_s=3600.0, gpu_s=3600.0, own_share=float("inf"))
 
 
 def no_gpu() -> GpuReader:

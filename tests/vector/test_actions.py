@@ -9,6 +9,7 @@ import pytest
 
 from paceline.errors import RequestError
 from paceline.vector.actions import store_actions, store_rows
+from paceline.vector.selection import Selection
 
 
 def tree() -> dict[str, Any]:
@@ -27,7 +28,7 @@ def test_all_rows_are_stored_from_arrays_and_lists() -> None:
 def test_rows_are_stored_in_the_order_of_their_environments() -> None:
     target = tree()
     actions = {"gear": np.array([7, 8]), "arm": (np.array([[1, 2], [3, 4]], np.float32), np.array([5, 6], np.int8))}
-    store_rows(target, actions, np.array([2, 0]))
+    store_rows(target, actions, Selection(np.array([2, 0])))
     np.testing.assert_equal(
         target, {"gear": np.array([8, -1, 7]), "arm": (np.array([[3, 4], [-1, -1], [1, 2]], np.float32),
                                                       np.array([6, -1, 5], np.int8))},
@@ -47,7 +48,7 @@ def test_rows_are_stored_in_the_order_of_their_environments() -> None:
     ],
 )
 def test_what_does_not_fit_is_refused_with_its_place(actions: Any, message: str) -> None:
-    for store in (store_actions, lambda target, given: store_rows(target, given, np.array([0, 1, 2]))):
+    for store in (store_actions, lambda target, given: store_rows(target, given, Selection(np.array([0, 1, 2])))):
         with pytest.raises(RequestError, match=message):
             store(tree(), actions)
 
@@ -57,4 +58,4 @@ def test_a_single_number_is_not_spread_over_environments() -> None:
         with pytest.raises(RequestError, match="give one per environment"):
             store_actions(np.zeros(3, np.int64), one)
         with pytest.raises(RequestError, match="give one per environment"):
-            store_rows(np.zeros(5, np.int64), one, np.array([0, 1, 2]))
+            store_rows(np.zeros(5, np.int64), one, Selection(np.array([0, 1, 2])))

@@ -28,14 +28,14 @@ class FlightMachine(RuleBasedStateMachine):
 
     @rule(ids=SUBSETS)
     def send(self, ids: list[int]) -> None:
-        checked = self.flight.check_ids(ids)
+        checked = self.flight.select(ids)
         if set(ids) & {*self.under_way, *self.ready}:
             with pytest.raises(RequestError, match="expected recv after send"):
                 self.flight.check_sendable(checked)
             return
         self.flight.check_sendable(checked)
-        started = self.flight.start(np.sort(checked), together=False)
-        assert started is not None and started.tolist() == sorted(ids)
+        started = self.flight.start(checked, together=False)
+        assert started is not None and started.ids.tolist() == sorted(ids)
         self.under_way += ids
 
     @precondition(lambda self: self.under_way)
@@ -52,19 +52,19 @@ class FlightMachine(RuleBasedStateMachine):
         complete = len(self.ready) >= min(batch_size, len(self.ready) + len(self.under_way))
         assert self.flight.has(None, batch_size) == complete
         if complete:
-            assert self.flight.take(None, batch_size).tolist() == sorted(self.ready[:batch_size])
+            assert self.flight.take(None, batch_size).ids.tolist() == sorted(self.ready[:batch_size])
             self.ready = self.ready[batch_size:]
 
     @rule(ids=SUBSETS)
     def take_these(self, ids: list[int]) -> None:
         if not set(ids) <= {*self.under_way, *self.ready}:
             with pytest.raises(RequestError, match="expected send before recv"):
-                self.flight.check_ids(ids, under_way=True)
+                self.flight.select(ids, under_way=True)
             return
-        wanted = self.flight.check_ids(ids, under_way=True)
+        wanted = self.flight.select(ids, under_way=True)
         assert self.flight.has(wanted, 1) == (set(ids) <= set(self.ready))
         if self.flight.has(wanted, 1):
-            assert self.flight.take(wanted, 1).tolist() == sorted(ids)
+            assert self.flight.take(wanted, 1).ids.tolist() == sorted(ids)
             self.ready = [i for i in self.ready if i not in ids]
 
     @rule()
@@ -93,13 +93,13 @@ def test_all_together_are_one_step() -> None:
     assert flight.under_way(range(1, 3)).tolist() == [1, 2]
     assert (flight.steps_out(0), flight.steps_out(0, ready=True)) == (1, 0)
     flight.finish_together()
-    assert flight.num_out == 0 and flight.last_ids is None
+    assert flight.num_out == 0 and flight.last is None
     flight.check_sendable(None)
 
 
 def test_a_rest_of_neighbours_may_be_reset_meanwhile() -> None:
     flight = Flight(3)
-    flight.start(np.array([1]), together=False)
+    flight.start(flight.select([1]), together=False)
     flight.check_idle(np.array([True, False, True]), "reset")
     with pytest.raises(RequestError, match="got reset while steps are under way"):
         flight.check_idle(np.array([False, True, False]), "reset")
@@ -122,4 +122,4 @@ def test_a_rest_of_neighbours_may_be_reset_meanwhile() -> None:
 )
 def test_indices_that_name_no_environments_are_refused(ids: Any, message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        Flight(3).check_ids(ids)
+        Flight(3).select(ids)

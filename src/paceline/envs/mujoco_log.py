@@ -86,7 +86,9 @@ class _ImportWatch(MetaPathFinder):
             execute, then = loader.exec_module, self._then
 
             def execute_and_tell(module: ModuleType) -> None:
-                del loader.exec_module  # the class's own is in force again
+                vars(loader).pop(
+                    "exec_module", None
+                )  # the class's own is in force again; another watch may have been first
                 execute(module)
                 then(module)
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.errors import RequestError
+from paceline.vector.selection import Selection
 
 
 def store_actions(target: Any, actions: Any, path: str = "actions") -> None:
@@ -29,13 +30,13 @@ def store_actions(target: Any, actions: Any, path: str = "actions") -> None:
         store_actions(target[key], _part(actions, key, path), f"{path}[{key!r}]")
 
 
-def store_rows(target: Any, actions: Any, rows: NDArray[np.int64], path: str = "actions") -> None:
+def store_rows(target: Any, actions: Any, chosen: Selection, path: str = "actions") -> None:
     """Copy actions of some environments into their rows of the tree ``target``.
 
     Args:
         target: arrays ``[N, ...]``, nested as the action space is.
-        actions: arrays ``[B, ...]``, in the order of ``rows``.
-        rows: int64 ``[B]``.
+        actions: arrays ``[B, ...]``, in the order in which the caller named the environments.
+        chosen: these environments.
         path: what to call them in a message.
 
     Raises:
@@ -43,14 +44,14 @@ def store_rows(target: Any, actions: Any, rows: NDArray[np.int64], path: str = "
     """
     if isinstance(target, np.ndarray):
         source = np.asarray(actions)
-        if source.dtype != target.dtype or source.shape != (len(rows), *target.shape[1:]):
-            checked = np.empty((len(rows), *target.shape[1:]), target.dtype)
+        if source.dtype != target.dtype or source.shape != (len(chosen), *target.shape[1:]):
+            checked = np.empty((len(chosen), *target.shape[1:]), target.dtype)
             _copy(checked, source, path)
             source = checked
-        target[rows] = source
+        target[chosen.rows] = source if chosen.order is None else source[chosen.order]
         return
     for key in _keys(target):
-        store_rows(target[key], _part(actions, key, path), rows, f"{path}[{key!r}]")
+        store_rows(target[key], _part(actions, key, path), chosen, f"{path}[{key!r}]")
 
 
 def _copy(target: NDArray[Any], source: NDArray[Any], path: str) -> None:

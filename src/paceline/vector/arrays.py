@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from paceline.vector.info_board import MOST_KEYS
-from paceline.vector.spaces import ArrayTree, Leaf, assemble, leaves
+from paceline.vector.spaces import ArrayTree, assemble, leaves
 
 _ALIGNMENT = 64
 IDLE = -1
@@ -29,6 +29,7 @@ class VecArrays:
             true last observation of an episode.
         actions: tree of the action space.
         rewards: float64 ``[N]``.
+        flags: bool ``[4, N]``: the next four, which lie one after the other.
         terminated, truncated, reset_rows: bool ``[N]``.
         restarted: bool ``[N]``, rows whose environment broke and was replaced.
         cursors: int64 ``[R]``, the environment that each runner is at, or :data:`IDLE`.
@@ -47,6 +48,7 @@ class VecArrays:
     final_observations: ArrayTree
     actions: ArrayTree
     rewards: NDArray[np.float64]
+    flags: NDArray[np.bool_]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
     reset_rows: NDArray[np.bool_]
@@ -98,7 +100,9 @@ class Layout:
         observations = assemble(self.observation_space, arrays)
         final = assemble(self.observation_space, arrays) if self._keeps_finals else observations
         actions = assemble(self.action_space, arrays)
-        rewards, terminated, truncated, reset_rows, restarted = (next(arrays) for _ in range(5))
+        rewards = next(arrays)
+        flags: NDArray[np.bool_] = next(arrays)
+        terminated, truncated, reset_rows, restarted = flags
         by_runner, by_parent, requests, completions, info_cells = arrays
         names = ("cursors", "busy_ns", "env_steps", "wakeups", "wake_latency_ns", "finished_ns")
         counters = {name: by_runner[:, k] for k, name in enumerate(names)}
@@ -107,6 +111,7 @@ class Layout:
             final_observations=final,
             actions=actions,
             rewards=rewards,
+            flags=flags,
             terminated=terminated,
             truncated=truncated,
             reset_rows=reset_rows,
@@ -126,9 +131,8 @@ class Layout:
         """Yield shape, dtype and end offset of each array."""
         observation = leaves(self.observation_space)
         batched = [*observation, *(observation if self._keeps_finals else []), *leaves(self.action_space)]
-        flag = Leaf((), np.dtype(np.bool_))
-        batched += [Leaf((), np.dtype(np.float64)), flag, flag, flag, flag]
         shapes = [((self.num_envs, *leaf.shape), leaf.dtype) for leaf in batched]
+        shapes += [((self.num_envs,), np.dtype(np.float64)), ((4, self.num_envs), np.dtype(np.bool_))]
         # A cache line per runner and writer: neighbours in a line would steal it from each other at every environment.
         shapes += [((self.num_slots, _ALIGNMENT // 8), np.dtype(np.int64))] * 2
         longest = -(-self.num_envs // self.num_slots)

@@ -23,6 +23,7 @@ from paceline.vector.flight import Flight
 from paceline.vector.group import InfoLevel, plain_action
 from paceline.vector.infos import Info, InfoColumns, InfoRecord, join, pack, take_info_rows
 from paceline.vector.seeding import resolve_seeds
+from paceline.vector.selection import Selection
 from paceline.vector.spaces import copy_tree, map_tree, take_row
 from paceline.vector.statistics import StepClock, VecStatistics
 
@@ -102,16 +103,20 @@ class BatchedVecEnv(VecEnv):
         self._names_finals = self.autoreset_mode is AutoresetMode.SAME_STEP and self.infos_level != "none"
 
     @abstractmethod
-    def _start(self, env_ids: EnvIds | None) -> None:
-        """Start stepping ``env_ids`` (ascending; None: all) with the actions that lie in their rows."""
+    def _start(self, chosen: Selection | None) -> None:
+        """Start stepping environments (None: all, as one step) with the actions that lie in their rows."""
 
     @abstractmethod
     def _finish_all(self) -> Infos:
         """Wait until all environments, started together, have stepped, and return the infos."""
 
     @abstractmethod
-    def _finish_some(self) -> tuple[EnvIds, Infos]:
-        """Wait until at least one of those under way has stepped; return which have, and the infos."""
+    def _finish_some(self, wanted: Selection | None) -> tuple[list[int], Infos]:
+        """Wait until at least one of those under way has stepped; return which have, and the infos.
+
+        Args:
+            wanted: the caller waits for all of these; None: for whoever is ready.
+        """
 
     @abstractmethod
     def _reset_envs(
@@ -215,17 +220,17 @@ class BatchedVecEnv(VecEnv):
         Raises:
             RequestError: actions or indices that do not fit, a call out of order, or the vector environment is closed.
         """
-        ids = self._flight.last_ids if env_ids is None else self._flight.check_ids(env_ids)
-        self._send(actions, ids)
+        chosen = self._flight.last if env_ids is None else self._flight.select(env_ids)
+        self._send(actions, chosen)
 
-    def _send(self, actions: Any, ids: EnvIds | None) -> None:
+    def _send(self, actions: Any, chosen: Selection | None) -> None:
         if not self._was_reset or self.closed or self._failure is not None:
             self._check_alive("send")
             raise RequestError("expected reset before the first step, got a step; call reset() first")
         begin_ns = perf_counter_ns()
         flight = self._flight
-        flight.check_sendable(ids)
-        if ids is None:
+        flight.check_sendable(chosen)
+        if chosen is None:
             target = self._action_array
             if (
                 target is not None
@@ -236,13 +241,11 @@ class BatchedVecEnv(VecEnv):
             else:
                 store_actions(self._arrays.actions, actions)
         else:
-            store_rows(self._arrays.actions, actions, ids)
-            if ids is not flight.last_ids:  # which are in order
-                ids = np.sort(ids)
+            store_rows(self._arrays.actions, actions, chosen)
         # Runners signal a step of all of them once; where batches are smaller, each environment counts.
-        whole = (ids is None or len(ids) == self.num_envs) and self.batch_size == self.num_envs
+        whole = (chosen is None or len(chosen) == self.num_envs) and self.batch_size == self.num_envs
         try:
-            started = flight.start(ids, together=whole)
+            started = flight.start(chosen, together=whole)
             self._start(started)
         except BaseException as error:  # Ctrl-C: some runners were told, others not
             self._fail(error)
@@ -266,9 +269,9 @@ class BatchedVecEnv(VecEnv):
         flight = self._flight
         if flight.together and env_ids is None:
             batch = self._recv_all()
-            return batch, flight.all_ids
+            return batch, flight.everyone.ids
         self._check_alive("recv")
-        wanted = None if env_ids is None else flight.check_ids(env_ids, under_way=True)
+        wanted = None if env_ids is None else flight.select(env_ids, under_way=True)
         if flight.num_out == 0:
             raise RequestError("expected send before recv, got recv; call send(actions) first")
         return self._recv_some(wanted)
@@ -277,7 +280,7 @@ class BatchedVecEnv(VecEnv):
         """Return the step of all environments; the hot path if they were started together."""
         flight = self._flight
         if not flight.together:
-            batch, _ = self._recv_some(flight.all_ids)
+            batch, _ = self._recv_some(flight.everyone)
             return batch
         self._clock.waits()
         try:
@@ -296,26 +299,26 @@ class BatchedVecEnv(VecEnv):
         self._look_after()
         return batch
 
-    def _recv_some(self, wanted: EnvIds | None) -> tuple[StepBatch, EnvIds]:
+    def _recv_some(self, wanted: Selection | None) -> tuple[StepBatch, EnvIds]:
         flight = self._flight
         self._clock.waits()
         try:
             if flight.together:
                 self._keep(self._finish_all())
-                flight.arrive(flight.all_ids)
+                flight.arrive(range(self.num_envs))
             while not flight.has(wanted, self.batch_size):
-                ids, found = self._finish_some()
+                ids, found = self._finish_some(wanted)
                 self._keep(found)
                 flight.arrive(ids)
         except BaseException as error:
             self._fail(error)
             raise
         self._clock.waited()
-        ids = flight.take(wanted, self.batch_size)
-        batch = self._rows(ids)
-        self._clock.received(ids, batch.reset_rows)
+        taken = flight.take(wanted, self.batch_size)
+        batch = self._rows(taken)
+        self._clock.received(taken, batch.reset_rows)
         self._look_after()
-        return batch, ids
+        return batch, taken.ids
 
     def _look_after(self) -> None:
         """Do what is due now and then; called when a batch is complete and accounted for."""
@@ -324,7 +327,7 @@ class BatchedVecEnv(VecEnv):
         """Finish what is under way and keep it for later, where a reset cannot run beside it."""
         flight = self._flight
         while len(flight.under_way(range(self.num_envs))):
-            ids, found = self._finish_some()
+            ids, found = self._finish_some(None)
             self._keep(found)
             flight.arrive(ids)
 
@@ -333,28 +336,29 @@ class BatchedVecEnv(VecEnv):
             for record in item.records() if isinstance(item, InfoColumns) else (item,):
                 self._stash[record.env_index] = record
 
-    def _rows(self, ids: EnvIds) -> StepBatch:
+    def _rows(self, taken: Selection) -> StepBatch:
         """Return a batch of these rows: views where they lie side by side."""
-        if len(ids) == self.num_envs:
-            batch = self._batch
-        else:
-            side_by_side = ids[-1] - ids[0] == len(ids) - 1
-            rows: Any = slice(int(ids[0]), int(ids[-1]) + 1) if side_by_side else ids
-            whole = self._batch
-            observations = map_tree(lambda array: array[rows], whole.observations)
+        batch: StepBatch | None = taken.batch
+        if batch is None:
+            whole, rows = self._batch, taken.rows
+            observations = map_tree(lambda array: _take(array, rows), whole.observations)
             shares = whole.final_observations is whole.observations
+            flags = _take(self._arrays.flags, rows, axis=1)
             batch = StepBatch(
                 observations,
-                whole.rewards[rows],
-                whole.terminated[rows],
-                whole.truncated[rows],
-                whole.reset_rows[rows],
-                observations if shares else map_tree(lambda array: array[rows], whole.final_observations),
+                _take(whole.rewards, rows),
+                flags[0],
+                flags[1],
+                flags[2],
+                observations if shares else map_tree(lambda array: _take(array, rows), whole.final_observations),
                 {},
-                whole.restarted[rows],
+                flags[3],
             )
+            if isinstance(rows, slice):
+                taken.batch = batch  # these views are always the same
         if self._stash or self._names_finals:
-            chosen = [self._stash.pop(i) for i in ids.tolist() if i in self._stash]
+            ids = taken.ids
+            chosen = [self._stash.pop(i) for i in ids.tolist() if i in self._stash] if self._stash else []
             infos = self._gather(chosen, self._ended_rows(ids))
             if infos:
                 batch = batch._replace(infos=infos if len(ids) == self.num_envs else take_info_rows(infos, ids))
@@ -468,3 +472,10 @@ class BatchedVecEnv(VecEnv):
             self._failure = error
         self._flight.clear()
         self._release()
+
+
+def _take(array: NDArray[Any], rows: slice | EnvIds, axis: int = 0) -> NDArray[Any]:
+    """Return rows of an array, as a view where they lie side by side."""
+    if not isinstance(rows, slice):
+        return array.take(rows, axis)
+    return array[rows] if axis == 0 else array[:, rows]

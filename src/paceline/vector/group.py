@@ -32,6 +32,7 @@ from paceline.vector.spaces import (
     split_rows,
     take_row,
 )
+from paceline.vector.stretch import Stretch
 
 Env = gymnasium.Env[Any, Any]
 InfoLevel = Literal["all", "final", "none"]
@@ -89,7 +90,6 @@ class EnvGroup:
         self._run = self._run_same if self._same_step else self._run_next
         self._steps = [env.step for env in envs]
         self._lay_out(arrays, rows, envs[0].observation_space)
-        self._indices = range(len(envs))
         self._alone = len(envs) == 1
         self._over = [False] * len(envs)
         self._resetting = False  # SAME_STEP: the environment at the cursor has ended its episode and begins another
@@ -97,7 +97,6 @@ class EnvGroup:
         self._extra_steps = [0] * len(envs)  # steps less those of the whole group; resets in steps count against it
         self._restarts = [0] * len(envs)
         self._fresh_seeds: dict[int, int] = {}
-        self._clear_restarted = False
 
     def _lay_out(self, arrays: VecArrays, rows: slice, space: gymnasium.Space[Any]) -> None:
         """Keep the views that the loops write through."""
@@ -111,14 +110,12 @@ class EnvGroup:
         self._floats = float_leaves(space, self._observations)
         self._final_floats = float_leaves(space, self._finals) if self._same_step else []
         self._actions = map_tree(lambda array: array[rows], arrays.actions)
-        self._flags = (arrays.terminated[rows], arrays.truncated[rows], arrays.reset_rows[rows])
-        rewards = arrays.rewards[rows]
-        self._watched = [(array.reshape(-1), array) for array in (*(leaf for _, leaf in self._floats), rewards)]
+        by_env = (arrays.terminated, arrays.truncated, arrays.reset_rows, arrays.restarted)
+        self._flags = [flag[rows] for flag in by_env]
+        self._reward_array = arrays.rewards[rows]
         # Storing a scalar through a memoryview costs two thirds of storing it through an array, and it refuses None.
-        self._rewards: memoryview[float] = rewards.data  # type: ignore[assignment]
-        self._terminated, self._truncated, self._reset_rows = (flags.data for flags in self._flags)
-        self._restarted_array = arrays.restarted[rows]
-        self._restarted: memoryview[Any] = self._restarted_array.data
+        self._rewards: memoryview[float] = self._reward_array.data  # type: ignore[assignment]
+        self._terminated, self._truncated, self._reset_rows, self._restarted = (flag.data for flag in self._flags)
         self._take_action = row_reader(self._actions)
         self._watched_rows = [
             [array[index, ...].reshape(-1) for _, array in self._floats] for index in range(rows.stop - rows.start)
@@ -127,6 +124,18 @@ class EnvGroup:
         self._busy_ns = arrays.busy_ns.data
         self._env_steps = arrays.env_steps.data
         self._finished_ns = arrays.finished_ns.data
+        self._stretches: dict[tuple[int, int], Stretch] = {}
+        self._whole = self._stretch(0, rows.stop - rows.start)
+
+    def _stretch(self, first: int, count: int) -> Stretch:
+        """Return rows of the group as views, which are kept: first-ready batches come back alike."""
+        found = self._stretches.get((first, count))
+        if found is None:
+            found = self._stretches[first, count] = Stretch(
+                first, count, actions=self._actions, flags=self._flags, rewards=self._reward_array,
+                floats=[array for _, array in self._floats],
+            )  # fmt: skip
+        return found
 
     def step(self, indices: Sequence[int] | None = None) -> list[InfoRecord]:
         """Step environments with their rows of the actions.
@@ -142,55 +151,63 @@ class EnvGroup:
         begin_ns = perf_counter_ns()
         records: list[InfoRecord] = []
         actions: list[Any] = []
-        # Environments get rows of a copy: one that keeps its last action must not see it change under its feet.
+        whole = indices is None and not self._alone
+        if indices is None:
+            indices = self._whole.indices
         try:
-            if indices is None and self._alone:
-                indices = (0,)
-            if indices is None:
-                indices = self._indices
-                if self._clear_restarted:
-                    self._restarted_array.fill(False)
-                    self._clear_restarted = False
-                for flags in self._flags:
-                    flags.fill(False)
-                if self._kept is not None:
-                    copy_rows(self._observations, self._kept, slice(None))
-                actions = split_rows(copy_tree(self._actions))
-                self._step_through(zip(indices, self._steps, actions, self._write, strict=True), records)
-            elif len(indices) == 1:
-                actions = [self._step_one(indices[0], records)]
+            if len(indices) == 1:
+                is_nan = self._step_one(indices[0], actions, records)
+            elif whole or list(indices) == list(range(indices[0], indices[0] + len(indices))):
+                stretch = self._whole if whole else self._stretch(indices[0], len(indices))
+                is_nan = self._step_stretch(stretch, actions, records)
             else:
-                for flags in self._flags:
-                    flags[indices] = False
-                self._restarted_array[indices] = False
-                if self._kept is not None:
-                    copy_rows(self._observations, self._kept, indices)
-                actions = split_rows(map_tree(lambda array: array[indices], self._actions))
-                todo = [(i, self._steps[i], action, self._write[i]) for i, action in zip(indices, actions, strict=True)]
-                self._step_through(todo, records)
-            if self._is_nan(indices):
+                is_nan = self._step_scattered(indices, actions, records)
+            if is_nan:
                 self._refuse_nan(indices, actions, records)
         finally:
-            if indices is self._indices:
+            if whole:
                 self._vector_steps += 1
             else:
-                for index in indices or ():
+                for index in indices:
                     self._extra_steps[index] += 1
             slot, end_ns = self._slot, perf_counter_ns()
             self._cursors[slot] = IDLE
             self._busy_ns[slot] += end_ns - begin_ns
-            self._env_steps[slot] += len(indices or ())
+            self._env_steps[slot] += len(indices)
             self._finished_ns[slot] = end_ns
         return records
 
-    def _step_one(self, index: int, records: list[InfoRecord]) -> Any:
-        """Step one environment and return its action; without NumPy where that costs more than it does."""
+    def _step_stretch(self, stretch: Stretch, actions: list[Any], records: list[InfoRecord]) -> bool:
+        """Step environments side by side, add their actions to ``actions``, and return whether there is NaN."""
+        rows = stretch.rows
+        stretch.clear_flags()
+        if self._kept is not None:
+            copy_rows(self._observations, self._kept, rows)
+        actions += stretch.take_actions()
+        todo = zip(stretch.indices, self._steps[rows], actions, self._write[rows], strict=True)
+        self._step_through(todo, records)
+        return stretch.is_nan()
+
+    def _step_one(self, index: int, actions: list[Any], records: list[InfoRecord]) -> bool:
+        """Step one environment, likewise; without NumPy where that costs more than it does."""
         self._terminated[index] = self._truncated[index] = self._reset_rows[index] = self._restarted[index] = False
         if self._kept is not None:
             copy_rows(self._observations, self._kept, index)
-        action = self._take_action(index)
-        self._step_through(((index, self._steps[index], action, self._write[index]),), records)
-        return action
+        actions.append(self._take_action(index))
+        self._step_through(((index, self._steps[index], actions[0], self._write[index]),), records)
+        reward = self._rewards[index]
+        return reward != reward or any(map(has_nan, self._watched_rows[index]))
+
+    def _step_scattered(self, indices: Sequence[int], actions: list[Any], records: list[InfoRecord]) -> bool:
+        """Step environments that do not lie side by side, likewise."""
+        for flags in self._flags:
+            flags[indices] = False
+        if self._kept is not None:
+            copy_rows(self._observations, self._kept, indices)
+        actions += split_rows(map_tree(lambda array: array[indices], self._actions))
+        todo = [(i, self._steps[i], action, self._write[i]) for i, action in zip(indices, actions, strict=True)]
+        self._step_through(todo, records)
+        return has_nan(self._reward_array[indices]) or any(has_nan(array[indices]) for _, array in self._floats)
 
     def take_faults(self) -> list[Fault]:
         """Return the faults that were mended since the last call."""
@@ -338,7 +355,7 @@ class EnvGroup:
         self._over[index] = False
         self._rewards[index] = 0.0
         self._terminated[index] = self._truncated[index] = self._reset_rows[index] = False
-        self._restarted_array[index] = False
+        self._restarted[index] = False
         try:
             observation, info = self._reset_env(index, seed, options)
             self._write[index](observation)
@@ -458,7 +475,7 @@ class EnvGroup:
             np.nan_to_num(array[index, ...], copy=False, posinf=np.inf, neginf=-np.inf)
         self._rewards[index] = 0.0
         self._terminated[index], self._truncated[index], self._reset_rows[index] = False, True, False
-        self._restarted_array[index] = self._clear_restarted = True
+        self._restarted[index] = True
         if self._same_step:
             copy_rows(self._observations, self._finals, index)
 
@@ -480,15 +497,6 @@ class EnvGroup:
             got = f"{len(result)} values" if isinstance(result, tuple) else type(result).__name__
             raise ContractBreach(f"expected reset to return (observation, info), got {got}; return both, info a dict")
         return result
-
-    def _is_nan(self, indices: Sequence[int]) -> bool:
-        """Return whether there is NaN in what was written."""
-        if len(indices) == 1:
-            index = indices[0]
-            reward = self._rewards[index]
-            return reward != reward or any(has_nan(row) for row in self._watched_rows[index])
-        whole = indices is self._indices
-        return any(has_nan(flat if whole else array[indices]) for flat, array in self._watched)
 
     def _refuse_nan(self, indices: Sequence[int], actions: Sequence[Any], records: list[InfoRecord]) -> None:
         """Find the environments that wrote NaN and name them, or replace them."""

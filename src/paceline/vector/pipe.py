@@ -17,13 +17,13 @@ from paceline.envs import EnvFactory
 from paceline.errors import EnvTimeoutError, PacelineError, RunnerDiedError
 from paceline.vector.arrays import Layout, VecArrays
 from paceline.vector.batched import Infos, Mask, VecOptions
-from paceline.vector.flight import EnvIds
 from paceline.vector.infos import InfoColumns, InfoRecord, in_order
 from paceline.vector.runners.launch import RunnerProcess
 from paceline.vector.runners.memory import create_block, grow_block
 from paceline.vector.runners.processes import ProcessOptions, ProcessVecEnv
 from paceline.vector.runners.protocol import PipeRows, PipeStep, ResetAnswer
 from paceline.vector.runners.serving import cursor_bytes, share_cursors, write_pipe_rows
+from paceline.vector.selection import EnvIds, Selection
 from paceline.vector.spaces import map_tree
 
 
@@ -56,13 +56,13 @@ class PipeVecEnv(ProcessVecEnv):
     def _post(self, runner: RunnerProcess, request: Any) -> None:
         runner.post(request)
 
-    def _start(self, env_ids: EnvIds | None) -> None:
-        bounds = [] if env_ids is None else [*np.searchsorted(env_ids, self._starts).tolist(), len(env_ids)]
-        for slot in range(self.num_env_runners):
-            if env_ids is None:
+    def _start(self, chosen: Selection | None) -> None:
+        if chosen is None:
+            for slot in range(self.num_env_runners):
                 self._send_step(slot, None)
-            elif bounds[slot] < bounds[slot + 1]:
-                self._send_step(slot, env_ids[bounds[slot] : bounds[slot + 1]])
+            return
+        for slot, ids, _ in chosen.parts(self._starts):
+            self._send_step(slot, ids)
 
     def _send_step(self, slot: int, ids: EnvIds | None) -> None:
         """Send one message; a runner that is at work already reads it when it is done with the one before."""
@@ -92,8 +92,8 @@ class PipeVecEnv(ProcessVecEnv):
             raise failure
         return in_order(found)
 
-    def _finish_some(self) -> tuple[EnvIds, Infos]:
-        ids: list[EnvIds] = []
+    def _finish_some(self, wanted: Selection | None) -> tuple[list[int], Infos]:
+        ids: list[int] = []
         found: list[InfoRecord] = []
         for slot in self._ready_slots():
             try:
@@ -102,14 +102,10 @@ class PipeVecEnv(ProcessVecEnv):
                 self._mend(slot, self._located(slot, error))
                 continue
             envs = self._runners[slot].envs
-            ids.append(
-                np.arange(envs.start, envs.stop)
-                if answer.indices is None
-                else np.asarray(answer.indices, np.int64) + envs.start
-            )
+            ids += envs if answer.indices is None else [envs.start + index for index in answer.indices]
             infos = answer.message.infos
             found += infos.records() if isinstance(infos, InfoColumns) else infos
-        return (np.concatenate(ids) if ids else self._flight.all_ids[:0]), found
+        return ids, found
 
     def _ready_slots(self) -> list[int]:
         """Wait until a runner that is at work has something to say; return all such runners."""

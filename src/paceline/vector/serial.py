@@ -13,10 +13,10 @@ from paceline.envs import EnvFactory
 from paceline.vector.arrays import Layout
 from paceline.vector.batched import Mask, VecOptions
 from paceline.vector.env_list import build_envs
-from paceline.vector.flight import EnvIds
 from paceline.vector.group import EnvGroup
 from paceline.vector.infos import InfoRecord
 from paceline.vector.local import LocalVecEnv
+from paceline.vector.selection import Selection
 
 
 class SerialVecEnv(LocalVecEnv):
@@ -65,21 +65,21 @@ class SerialVecEnv(LocalVecEnv):
         if hasattr(self, "_group"):
             self._group.close()
 
-    def _start(self, env_ids: EnvIds | None) -> None:
-        if env_ids is not None:
-            self._queue.extend(env_ids.tolist())
+    def _start(self, chosen: Selection | None) -> None:
+        if chosen is not None:
+            self._queue.extend(chosen.ids.tolist())
 
     def _finish_all(self) -> list[InfoRecord]:
         records = self._group.step()
         self._took_faults(self._group.take_faults())
         return records
 
-    def _finish_some(self) -> tuple[EnvIds, list[InfoRecord]]:
+    def _finish_some(self, wanted: Selection | None) -> tuple[list[int], list[InfoRecord]]:
         # One at a time, in the order in which they were started: what is not asked for yet is not stepped yet.
         index = self._queue.popleft()
         records = self._group.step([index])
         self._took_faults(self._group.take_faults())
-        return np.array([index], np.int64), records
+        return [index], records
 
     def _reset_envs(
         self, seeds: list[int | None], options: dict[str, Any] | None, mask: Mask | None

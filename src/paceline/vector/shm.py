@@ -21,7 +21,6 @@ from paceline.envs import EnvFactory
 from paceline.errors import EnvTimeoutError, PacelineError, RunnerDiedError
 from paceline.vector.arrays import Layout, VecArrays
 from paceline.vector.batched import Infos, VecOptions
-from paceline.vector.flight import EnvIds
 from paceline.vector.info_board import InfoReader
 from paceline.vector.infos import InfoColumns, InfoRecord, in_order
 from paceline.vector.ring import Ring
@@ -29,6 +28,7 @@ from paceline.vector.runners.memory import create_block, grow_block
 from paceline.vector.runners.processes import ProcessOptions, ProcessVecEnv
 from paceline.vector.runners.readiness import Readiness, RunnerEnded
 from paceline.vector.runners.wakeup import STEP, is_on_board, num_done, step_some
+from paceline.vector.selection import EnvIds, Selection
 
 
 class ShmVecEnv(ProcessVecEnv):
@@ -64,22 +64,20 @@ class ShmVecEnv(ProcessVecEnv):
     def _map_memory(self, layout: Layout) -> VecArrays:
         return layout.arrays_over(grow_block(self._memory_fd, layout.nbytes))
 
-    def _start(self, env_ids: EnvIds | None) -> None:
-        if env_ids is None:
+    def _start(self, chosen: Selection | None) -> None:
+        if chosen is None:
             self._arrays.sent_ns.fill(perf_counter_ns())
             for fd in self._wake_fds:
                 _wake(fd, STEP)
             return
         if self._timeout_s is not None:
-            self._sent_s[env_ids] = monotonic()
-        bounds = [*np.searchsorted(env_ids, self._starts).tolist(), len(env_ids)]
-        for slot in self._slots:
-            if bounds[slot] < bounds[slot + 1]:
-                self._request(slot, env_ids[bounds[slot] : bounds[slot + 1]])
+            self._sent_s[chosen.rows] = monotonic()
+        for slot, ids, _ in chosen.parts(self._starts):
+            self._request(slot, ids)
 
     def _request(self, slot: int, ids: EnvIds) -> None:
         """Add environments to a runner's ring and wake it."""
-        self._requests[slot].put(ids)
+        self._requests[slot].put_together(ids)
         self._arrays.sent_ns[slot] = perf_counter_ns()
         _wake(self._wake_fds[slot], step_some(len(ids)))
 
@@ -89,7 +87,7 @@ class ShmVecEnv(ProcessVecEnv):
         failures: dict[int, PacelineError] = {}
         awaited = self._awaited = list(self._slots)
         while awaited:
-            slot = awaited[0]
+            slot = awaited[-1]  # it was woken last: whoever waits for it is woken seldom
             try:
                 value = self._readiness.wait(slot, deadline)
             except RunnerEnded as ended:
@@ -100,6 +98,9 @@ class ShmVecEnv(ProcessVecEnv):
                 deadline = self._deadline()
             else:
                 self._finished(slot, value, found, failures)
+                if len(awaited) > 1:
+                    for other, signal in self._readiness.signalled():
+                        self._finished(other, signal, found, failures)
         if failures:
             raise failures[min(failures)]  # of several broken environments, the first is told
         return in_order(found)
@@ -141,10 +142,10 @@ class ShmVecEnv(ProcessVecEnv):
         obituary: RunnerDiedError = self._runners[slot].obituary()
         self._mend(slot, self._located(slot, obituary))
 
-    def _finish_some(self) -> tuple[EnvIds, Infos]:
+    def _finish_some(self, wanted: Selection | None) -> tuple[list[int], Infos]:
         ids: list[int] = []
         found: list[InfoRecord] = []
-        for slot, value in self._wait_any():
+        for slot, value in self._wait_some(wanted):
             count, messages = num_done(value)
             try:
                 said = [self._step_message(slot).infos for _ in range(messages)]
@@ -154,10 +155,23 @@ class ShmVecEnv(ProcessVecEnv):
             ids += self._completions[slot].take(count)
             for infos in said:
                 found += infos.records() if isinstance(infos, InfoColumns) else infos
-        return np.array(ids, np.int64), found
+        return ids, found
+
+    def _wait_some(self, wanted: Selection | None) -> list[tuple[int, int]]:
+        """Return runners that have signalled, and what; none if one had to be mended.
+
+        Of runners whose environments are wanted one by one is waited for: the signals of the others wake nobody.
+        """
+        if wanted is None or self._timeout_s is not None:
+            return self._wait_any()
+        slot = next(part.slot for part in wanted.parts(self._starts) if self._flight.awaits(part.members))
+        try:
+            return [(slot, self._readiness.wait(slot, None))]
+        except RunnerEnded as ended:
+            self._mend_ended(ended.slot)
+            return []
 
     def _wait_any(self) -> list[tuple[int, int]]:
-        """Return runners that have signalled, and what; none if one had to be mended."""
         timeout_s = None
         if self._timeout_s is not None:
             under_way = self._flight.under_way(range(self.num_envs))

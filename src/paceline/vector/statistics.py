@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.vector.arrays import VecArrays
+from paceline.vector.selection import Selection
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,9 @@ def sampling_skew(steps_of_env: NDArray[np.int64]) -> float:
     return float(steps_of_env.max() - steps_of_env.min()) / mean if mean > 0 else 0.0
 
 
+_MOST_UNCOUNTED = 256
+
+
 class StepClock:
     """Accounts for the caller's time in ``send`` and ``recv``; a few clock readings a batch.
 
@@ -87,13 +91,14 @@ class StepClock:
         self._resets_of_env = np.zeros(num_envs, np.int64)
         self._earlier_steps = np.zeros(num_envs, np.int64)
         self._whole_batches = 0
+        self._taken: dict[Selection, int] = {}  # how often each batch came back, not added up yet
         self._zero()
 
     def _zero(self) -> None:
         self._earlier_steps = self.steps_taken()
         self._resets_of_env.fill(0)
         self._begin_ns = self._mark_ns = perf_counter_ns()
-        self._whole_batches = self._batches = self._rows = 0
+        self._whole_batches = self._batches = 0
         self._wait_ns = self._overhead_ns = self._straggler_ns = 0
         self._steps_of_env.fill(0)
         self._before: dict[str, NDArray[np.int64]] = {}
@@ -133,16 +138,25 @@ class StepClock:
             self._straggler_ns += max(ends) - min(ends)
         self._overhead_ns += perf_counter_ns() - self._mark_ns
 
-    def received(self, ids: NDArray[np.int64], reset_rows: NDArray[np.bool_]) -> None:
-        """Note that it returns these environments ``[B]``, some of them as ``reset_rows`` ``[B]``."""
+    def received(self, taken: Selection, reset_rows: NDArray[np.bool_]) -> None:
+        """Note that it returns these environments, some of them as ``reset_rows`` ``[B]``."""
         self._batches += 1
-        self._rows += len(ids)
-        self._steps_of_env[ids] += 1
-        self._resets_of_env[ids] += reset_rows
+        self._taken[taken] = self._taken.get(taken, 0) + 1
+        if len(self._taken) > _MOST_UNCOUNTED:
+            self._count()
+        if np.count_nonzero(reset_rows):
+            self._resets_of_env[taken.rows] += reset_rows
         self._overhead_ns += perf_counter_ns() - self._mark_ns
+
+    def _count(self) -> None:
+        """Add the batches that came back to the steps of their environments."""
+        for taken, times in self._taken.items():
+            self._steps_of_env[taken.rows] += times
+        self._taken.clear()
 
     def steps_taken(self) -> NDArray[np.int64]:
         """Return the steps of each environment that were returned since the vector was made, resets not counted."""
+        self._count()
         taken: NDArray[np.int64] = self._earlier_steps + self._steps_of_env + self._whole_batches - self._resets_of_env
         return taken
 
@@ -151,6 +165,7 @@ class StepClock:
     ) -> VecStatistics:
         """Return what was counted since the last :meth:`restart`."""
         wall_s = (perf_counter_ns() - self._begin_ns) / 1e9
+        self._count()
         steps_of_env = self._steps_of_env + self._whole_batches
         batches = self._batches + self._whole_batches
         env_steps = int(steps_of_env.sum())

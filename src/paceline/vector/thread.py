@@ -23,11 +23,11 @@ from paceline.vector.arrays import IDLE, Layout
 from paceline.vector.batched import Infos, Mask, VecOptions
 from paceline.vector.env_list import build_envs
 from paceline.vector.faults import Fault
-from paceline.vector.flight import EnvIds
 from paceline.vector.group import EnvGroup
 from paceline.vector.infos import InfoRecord
 from paceline.vector.local import LocalVecEnv
 from paceline.vector.runners.processes import partition, timeout_message
+from paceline.vector.selection import Selection
 
 _CLOSE_GRACE_S = 3.0
 
@@ -152,19 +152,17 @@ class ThreadVecEnv(LocalVecEnv):
     def _slot_sizes(self) -> list[int]:
         return [len(part) for part in self._parts]
 
-    def _start(self, env_ids: EnvIds | None) -> None:
-        if env_ids is None:
+    def _start(self, chosen: Selection | None) -> None:
+        if chosen is None:
             self._arrays.sent_ns.fill(perf_counter_ns())
             for queue in self._queues:
                 queue.put(None)
             return
         if self._timeout_s is not None:
-            self._sent_s[env_ids] = monotonic()
-        bounds = [*np.searchsorted(env_ids, self._starts).tolist(), len(env_ids)]
-        for slot, queue in enumerate(self._queues):
-            if bounds[slot] < bounds[slot + 1]:
-                self._arrays.sent_ns[slot] = perf_counter_ns()
-                queue.put((env_ids[bounds[slot] : bounds[slot + 1]] - self._starts[slot]).tolist())
+            self._sent_s[chosen.rows] = monotonic()
+        for slot, ids, _ in chosen.parts(self._starts):
+            self._arrays.sent_ns[slot] = perf_counter_ns()
+            self._queues[slot].put((ids - self._starts[slot]).tolist())
 
     def _finish_all(self) -> Infos:
         records = self._await_all(range(self.num_env_runners))
@@ -187,7 +185,7 @@ class ThreadVecEnv(LocalVecEnv):
             raise failures[min(failures)]
         return records
 
-    def _finish_some(self) -> tuple[EnvIds, Infos]:
+    def _finish_some(self, wanted: Selection | None) -> tuple[list[int], Infos]:
         deadline, suspects = None, {0}
         if self._timeout_s is not None:
             under_way = self._flight.under_way(range(self.num_envs))
@@ -198,7 +196,8 @@ class ThreadVecEnv(LocalVecEnv):
         if done.error is not None:
             raise done.error
         self._took_faults(done.faults)
-        return np.asarray(done.indices, np.int64) + self._starts[done.slot], done.records
+        first = self._parts[done.slot].start
+        return [first + index for index in done.indices or ()], done.records
 
     def _next(self, deadline: float | None, suspects: set[int]) -> _Done:
         """Return what the next thread has to say.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 from collections.abc import Iterator
 from multiprocessing import Pipe
@@ -43,11 +44,12 @@ def make_group(env: str) -> tuple[EnvGroup, VecArrays]:
 class Served:
     """A memory server at work, and the parent's ends."""
 
-    def __init__(self, env: str) -> None:
+    def __init__(self, env: str, most_ready: int = COUNT) -> None:
         self.group, self.arrays = make_group(env)
         self.channel, theirs = Pipe()
         self.wake, self.done = SignalEnds.create(), SignalEnds.create()
-        server = MemoryServer(self.group, self.arrays, 1, theirs, self.wake.read_fd, self.done.write_fd, "park")
+        ends = self.wake.read_fd, self.done.write_fd
+        server = MemoryServer(self.group, self.arrays, 1, theirs, *ends, "park", most_ready)
         self.thread = threading.Thread(target=server.serve, daemon=True)
         self.thread.start()
         self.theirs = theirs
@@ -99,6 +101,44 @@ def test_a_ring_is_stepped_in_its_order_and_told_in_it(served: Served) -> None:
         assert arrays.completions[1].take(place, mode="wrap") == env_id
     assert len(order) > size
     assert [arrays.observations[i, 0] for i in (2, 3, 4)] == [order.count(i) for i in (2, 3, 4)]
+
+
+class CountingGroup:
+    """Notes which environments are stepped at once, and how many were signalled just before; ends after all of them."""
+
+    def __init__(self, group: EnvGroup, done_fd: int, wake_fd: int) -> None:
+        self.envs, self.first, self.take_faults = group.envs, group.first, group.take_faults
+        self.chunks: list[tuple[list[int], int]] = []
+        self._done_fd, self._wake_fd = done_fd, wake_fd
+
+    def step(self, indices: list[int]) -> list[Any]:
+        ready, _, _ = select.select([self._done_fd], [], [], 0)
+        signalled = num_done(decode(os.read(self._done_fd, SIGNAL_SIZE)))[0] if ready else 0
+        self.chunks.append((indices, signalled))
+        if sum(len(chunk) for chunk, _ in self.chunks) == COUNT:
+            os.write(self._wake_fd, CLOSE)
+        return []
+
+
+@pytest.mark.parametrize(
+    ("most_ready", "chunks"),
+    [(3, [([2], 0), ([0, 1], 1)]), (2, [([2], 0), ([0, 1], 1)]), (1, [([2], 0), ([0], 1), ([1], 1)])],
+)
+def test_no_more_are_ready_unsignalled_than_the_parent_wants(
+    most_ready: int, chunks: list[tuple[list[int], int]]
+) -> None:
+    """The first is stepped by itself: nobody knows yet how long a step takes. These take next to no time."""
+    group, arrays = make_group("synthetic:faulty?fault=nan&at=10000")
+    wake, done = SignalEnds.create(), SignalEnds.create()
+    ours, theirs = Pipe()
+    counting: Any = CountingGroup(group, done.read_fd, wake.write_fd)
+    server = MemoryServer(counting, arrays, 1, theirs, wake.read_fd, done.write_fd, "park", most_ready)
+    arrays.requests[1][:3] = [4, 2, 3]
+    os.write(wake.write_fd, step_some(3))
+    server.serve()
+    assert counting.chunks == chunks
+    for end in (wake, done, ours, theirs, group):
+        end.close()
 
 
 @pytest.mark.parametrize("served", ["synthetic:spaces?info=all&action=discrete"], indirect=True)

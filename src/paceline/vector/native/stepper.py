@@ -17,11 +17,11 @@ from paceline.vector.arrays import VecArrays
 from paceline.vector.batched import VecOptions
 from paceline.vector.breach import has_nan
 from paceline.vector.faults import Fault, replacement_seed
-from paceline.vector.flight import EnvIds
 from paceline.vector.group import plain_action
 from paceline.vector.infos import Info, InfoColumns, InfoRecord
 from paceline.vector.native.simulation import Simulation
 from paceline.vector.native.task import Columns
+from paceline.vector.selection import EnvIds
 from paceline.vector.spaces import copy_rows, float_leaves, map_tree, take_row
 
 Infos = list[InfoRecord] | list[InfoColumns]

@@ -13,12 +13,12 @@ from paceline.envs import EnvFactory
 from paceline.errors import PlanError, RequestError
 from paceline.vector.arrays import IDLE, Layout, VecArrays
 from paceline.vector.batched import BatchedVecEnv, Infos, Mask, VecOptions
-from paceline.vector.flight import EnvIds
 from paceline.vector.infos import InfoRecord
 from paceline.vector.native.dispatch import Dispatcher
 from paceline.vector.native.simulation import Simulation
 from paceline.vector.native.stepper import Stepper
 from paceline.vector.native.support import choose, load_task
+from paceline.vector.selection import EnvIds, Selection
 from paceline.vector.spaces import check_supported
 
 _CLOSE_GRACE_S = 3.0
@@ -121,24 +121,24 @@ class NativeVecEnv(BatchedVecEnv):
         num_threads = self.num_env_runners
         return [self.num_envs * (k + 1) // num_threads - self.num_envs * k // num_threads for k in range(num_threads)]
 
-    def _start(self, env_ids: EnvIds | None) -> None:
+    def _start(self, chosen: Selection | None) -> None:
         self._arrays.sent_ns.fill(perf_counter_ns())
-        if env_ids is None:
+        if chosen is None:
             self._dispatcher.submit(self._work)
             return
-        for begin in range(0, len(env_ids), self.batch_size):
-            self._dispatcher.submit(partial(self._work, env_ids[begin : begin + self.batch_size]))
+        for begin in range(0, len(chosen), self.batch_size):
+            self._dispatcher.submit(partial(self._work, chosen.ids[begin : begin + self.batch_size]))
 
     def _finish_all(self) -> Infos:
         _, infos = self._dispatcher.next_result()
         self._take_faults()
         return infos
 
-    def _finish_some(self) -> tuple[EnvIds, Infos]:
+    def _finish_some(self, wanted: Selection | None) -> tuple[list[int], Infos]:
         ids, infos = self._dispatcher.next_result()
         self._take_faults()
         assert ids is not None  # only a step of all that is finished as one has none
-        return ids, infos
+        return ids.tolist(), infos
 
     def _reset_envs(
         self, seeds: list[int | None], options: dict[str, Any] | None, mask: Mask | None
@@ -147,7 +147,7 @@ class NativeVecEnv(BatchedVecEnv):
             self._dispatcher.clear()
         else:
             self._drain()  # the simulation does one thing at a time
-        chosen = self._flight.all_ids if mask is None else np.flatnonzero(mask)
+        chosen = self._flight.everyone.ids if mask is None else np.flatnonzero(mask)
         return self._stepper.reset(chosen, [seeds[index] for index in chosen.tolist()])
 
     def _release(self) -> None:

@@ -158,9 +158,19 @@ class ProcessVecEnv(BatchedVecEnv):
         return Setup(
             list(sys.path), cloudpickle.dumps(self._factories[envs.start : envs.stop]), envs.start, len(envs),
             runner.slot, self.num_envs, self.num_env_runners, self.autoreset_mode, self.infos_level,
-            self.options.faults, self._waiting, self._by_pipe, lost_seeds,
-            lost, lost_steps,
+            self.options.faults, self._waiting, self._most_ready(len(envs)), self._by_pipe, lost_seeds, lost,
+            lost_steps,
         )  # fmt: skip
+
+    def _most_ready(self, runner_envs: int) -> int:
+        """Return how many of its environments a runner may have ready before it says so.
+
+        All that it was sent, where the caller waits for everyone or for those whom it names. Else its share of a batch,
+        and no more than half of them, so that it has others to step while the caller acts.
+        """
+        if self.batch_size == self.num_envs:
+            return runner_envs
+        return max(1, min(self.batch_size // self.num_env_runners, runner_envs // 2))
 
     def _startup_deadline(self) -> float | None:
         return None if self._timeout_s is None else monotonic() + max(self._timeout_s, _LEAST_STARTUP_S)

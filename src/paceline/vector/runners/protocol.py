@@ -40,6 +40,7 @@ class Setup:
         infos: which infos to collect.
         faults: what to do about environments that break.
         waiting: how to wait for the next step.
+        most_ready: how many environments may be ready before that is signalled.
         by_pipe: steps travel as messages, not through shared memory.
         lost_seeds: seeds of environments that take the place of a dead runner's; None at first.
         lost_observations: over a pipe, the last observations of these, ``[E, ...]``.
@@ -57,6 +58,7 @@ class Setup:
     infos: InfoLevel
     faults: FaultPolicy
     waiting: Waiting
+    most_ready: int
     by_pipe: bool = False
     lost_seeds: list[int] | None = None
     lost_observations: Any = None

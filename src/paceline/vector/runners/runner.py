@@ -101,5 +101,7 @@ def _build(channel: Connection, given: dict[str, Any]) -> tuple[MemoryServer | P
         if setup.lost_observations is not None:
             write_rows(arrays.observations, setup.lost_observations, rows)
         return PipeServer(group, arrays, rows, setup.slot, channel), group
-    server = MemoryServer(group, arrays, setup.slot, channel, given["wake_fd"], given["done_fd"], setup.waiting)
+    server = MemoryServer(
+        group, arrays, setup.slot, channel, given["wake_fd"], given["done_fd"], setup.waiting, setup.most_ready
+    )
     return server, group

@@ -18,7 +18,7 @@ from paceline.vector.env_list import call_envs, set_values
 from paceline.vector.group import EnvGroup
 from paceline.vector.info_board import InfoWriter
 from paceline.vector.infos import InfoColumns, InfoRecord, pack
-from paceline.vector.ring import Ring
+from paceline.vector.ring import Ring, requests_in
 from paceline.vector.runners.patience import Patience, Waiting
 from paceline.vector.runners.protocol import (
     SMALL_BYTES,
@@ -45,7 +45,7 @@ from paceline.vector.runners.wakeup import (
 from paceline.vector.spaces import map_tree, write_rows
 
 _CACHE_LINE = 64
-_SIGNAL_EVERY_NS = 200_000
+_SIGNAL_EVERY_NS = 2_000_000
 """Environments that are ready are signalled at least this often; more often would wake the parent for every one."""
 
 
@@ -60,6 +60,7 @@ class MemoryServer:
         wake_fd: read to be woken.
         done_fd: written to signal.
         waiting: how to wait.
+        most_ready: how many environments may be ready before that is signalled.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class MemoryServer:
         wake_fd: int,
         done_fd: int,
         waiting: Waiting,
+        most_ready: int,
     ) -> None:
         self._group = group
         self._channel = channel
@@ -80,6 +82,7 @@ class MemoryServer:
         self._poll.register(wake_fd, select.POLLIN)
         self._slot = slot
         self._count = len(group.envs)
+        self._most_ready = most_ready
         self._all_done = done(self._count)
         self._all_done_on_board = done(self._count, on_board=True)
         self._board = InfoWriter(arrays.info_cells, range(group.first, group.first + self._count))
@@ -142,26 +145,37 @@ class MemoryServer:
             self._signal_message(StepMessage(packed or records, faults, schema), self._count)
 
     def _step_some(self, count: int) -> None:
-        """Step the next ``count`` environments of the ring, in its order, and signal what is ready now and then."""
+        """Step the next ``count`` environments of the ring, in its order, and signal what is ready now and then.
+
+        Every request is signalled by itself: the caller may wait for it alone.
+        """
         self._note_wakeup()
         first = self._group.first
-        indices = [env_id - first for env_id in self._requests.take(count)]
-        while indices:
-            size = max(1, min(len(indices), _SIGNAL_EVERY_NS // self._env_ns))
-            chunk, indices = indices[:size], indices[size:]
-            begin_ns = perf_counter_ns()
-            try:
-                records = self._group.step(chunk)
-            except PacelineError as error:
-                self._signal_message(Failure.of(error), 0)
-                return
-            self._env_ns = max(1, (perf_counter_ns() - begin_ns) // size)
-            self._completions.put([index + first for index in chunk])
-            faults = self._group.take_faults()
-            if records or faults:
-                self._signal_message(StepMessage(records, faults), size)
-            else:
-                os.write(self._done_fd, done(size))
+        for request in requests_in(self._requests.take(count)):
+            indices = [env_id - first for env_id in request]
+            while indices:
+                size = max(1, min(len(indices), self._most_ready, _SIGNAL_EVERY_NS // self._env_ns))
+                if not self._step_chunk(indices[:size]):
+                    return
+                indices = indices[size:]
+
+    def _step_chunk(self, chunk: list[int]) -> bool:
+        """Step environments of the group, signal them, and return whether nothing broke."""
+        begin_ns = perf_counter_ns()
+        try:
+            records = self._group.step(chunk)
+        except PacelineError as error:
+            self._signal_message(Failure.of(error), 0)
+            return False
+        size, first = len(chunk), self._group.first
+        self._env_ns = max(1, (perf_counter_ns() - begin_ns) // size)
+        self._completions.put([index + first for index in chunk])
+        faults = self._group.take_faults()
+        if records or faults:
+            self._signal_message(StepMessage(records, faults), size)
+        else:
+            os.write(self._done_fd, done(size))
+        return True
 
     def _signal_message(self, message: Any, count: int) -> None:
         """Send ``message`` and signal it together with ``count`` environments.

@@ -1,0 +1,70 @@
+"""Consecutive rows of a group of environments, as views: what a step of them clears, reads and checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paceline.vector.breach import has_nan
+from paceline.vector.spaces import ArrayTree, copied_rows, map_tree
+
+_FEW = 48
+"""Rewards up to this number are summed up by Python in less time than by NumPy."""
+
+
+class Stretch:
+    """Rows ``first`` to ``first + count - 1`` of a group's arrays.
+
+    The views are made once: a step of four environments would take longer to make them than to use them.
+
+    Args:
+        first: index in the group.
+        count: how many rows.
+        actions: of the group, ``[E, ...]``.
+        flags: terminated, truncated, reset_rows and restarted of the group, bool ``[E]`` each.
+        rewards: of the group, float64 ``[E]``.
+        floats: leaves of the group's observations that may hold NaN, ``[E, ...]`` each.
+
+    Attributes:
+        indices: of the rows in the group.
+        rows: the same as a slice.
+    """
+
+    def __init__(
+        self,
+        first: int,
+        count: int,
+        *,
+        actions: ArrayTree,
+        flags: Sequence[NDArray[np.bool_]],
+        rewards: NDArray[np.float64],
+        floats: Sequence[NDArray[Any]],
+    ) -> None:
+        self.indices = range(first, first + count)
+        self.rows = rows = slice(first, first + count)
+        self._actions = map_tree(lambda array: array[rows], actions)
+        self._flags: list[memoryview[Any]] = [flag[rows].data for flag in flags]
+        self._none: memoryview[Any] = np.zeros(count, np.bool_).data
+        self._rewards = rewards[rows]
+        self._reward_cells: memoryview[Any] = self._rewards.data
+        self._few = count <= _FEW
+        self._floats = [array[rows].reshape(-1) for array in floats]
+
+    def clear_flags(self) -> None:
+        """Set all flags to False."""
+        none = self._none
+        for flag in self._flags:
+            flag[:] = none
+
+    def take_actions(self) -> list[Any]:
+        """Return copies of the actions: an environment that keeps its last one must not see it change."""
+        return copied_rows(self._actions)
+
+    def is_nan(self) -> bool:
+        """Return whether there is NaN in rewards or observations; rarely True where there is none."""
+        # Infinities of both signs make the sum NaN, too; then a closer look finds nothing.
+        total = sum(self._reward_cells) if self._few else np.vdot(self._rewards, self._rewards)
+        return bool(total != total) or any(map(has_nan, self._floats))

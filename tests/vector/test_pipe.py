@@ -76,3 +76,14 @@ def test_what_runners_count_arrives() -> None:
         before = venv.busy_ns()
         venv.step(np.zeros(4, np.int64))
         assert (venv.busy_ns() - before >= 2 * 200_000).all()
+
+
+@pytest.mark.usefixtures("by_value")
+def test_neither_end_writes_into_a_pipe_that_the_other_does_not_read() -> None:
+    """A runner that tells of 800 kB while it is sent eight messages of 40 kB: a pipe holds about 200 kB."""
+    with closing(make_vec(build_large, 8, backend="pipe", num_env_runners=1, batch_size=1)) as venv:
+        venv.reset(seed=0)
+        for index in range(8):
+            venv.send(np.full((1, 5_000), float(index)), [index])
+        batch, _ = venv.recv(np.arange(8))
+        assert batch.rewards.tolist() == list(range(8))

@@ -43,7 +43,8 @@ class PipeVecEnv(ProcessVecEnv):
         self._bases = [(0, 0)] * num_env_runners  # busy_ns and env_steps of processes that have been replaced
         super().__init__(factories, num_env_runners, options, processes)
         self._starts = np.array([runner.envs.start for runner in self._runners])
-        self._under_way: dict[int, EnvIds | None] = {}
+        self._under_way: dict[int, EnvIds | None] = {}  # in each runner's one message; None: all of its environments
+        self._backlog: dict[int, EnvIds] = {}
         self._deadline_s = [0.0] * num_env_runners
 
     def _create_memory(self) -> int:
@@ -65,13 +66,19 @@ class PipeVecEnv(ProcessVecEnv):
             self._send_step(slot, ids)
 
     def _send_step(self, slot: int, ids: EnvIds | None) -> None:
-        """Send one message; a runner that is at work already reads it when it is done with the one before."""
+        """Send one message; to a runner that is at work only after its answer.
+
+        With two under way both ends could be writing, each into a pipe that the other does not read.
+        """
+        if ids is not None and slot in self._under_way:
+            before = self._backlog.get(slot)
+            self._backlog[slot] = ids if before is None else np.concatenate((before, ids))
+            return
         runner = self._runners[slot]
         envs = runner.envs
         rows: Any = slice(envs.start, envs.stop) if ids is None else ids
         actions = map_tree(lambda array: array[rows], self._arrays.actions)
-        before = self._under_way.get(slot, np.empty(0, np.int64))
-        self._under_way[slot] = None if ids is None or before is None else np.concatenate((before, ids))
+        self._under_way[slot] = ids
         self._arrays.sent_ns[slot] = perf_counter_ns()
         self._deadline_s[slot] = monotonic() + (self._timeout_s or 0.0)
         runner.post(PipeStep(None if ids is None else (ids - envs.start).tolist(), actions))
@@ -127,12 +134,10 @@ class PipeVecEnv(ProcessVecEnv):
         answer: PipeRows = self._runners[slot].receive(deadline)
         runner = self._runners[slot]
         write_pipe_rows(answer, self._arrays, runner.envs, slot, self._bases[slot])
-        under_way = self._under_way[slot]
-        if under_way is None or answer.indices is None or len(answer.indices) == len(under_way):
-            del self._under_way[slot]
-        else:
-            self._under_way[slot] = under_way[len(answer.indices) :]
+        del self._under_way[slot]
         self._took_faults(answer.message.faults)
+        if slot in self._backlog:
+            self._send_step(slot, np.sort(self._backlog.pop(slot)))
         return answer
 
     def _answer(self, slot: int, deadline: float | None) -> Any:
@@ -152,8 +157,9 @@ class PipeVecEnv(ProcessVecEnv):
 
     def _start_again(self, slot: int) -> None:
         self._bases[slot] = (int(self._arrays.busy_ns[slot]), int(self._arrays.env_steps[slot]))
-        ids = self._under_way.pop(slot, np.empty(0, np.int64))
+        none = np.empty(0, np.int64)
+        ids = self._under_way.pop(slot, none)
         if ids is None:
             self._send_step(slot, None)
-        elif len(ids):
+        elif len(ids := np.concatenate((ids, self._backlog.pop(slot, none)))):
             self._send_step(slot, np.sort(ids))

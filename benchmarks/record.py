@@ -6,6 +6,7 @@ import json
 import shlex
 import statistics
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,19 @@ def interleave(
             samples[name].append(figure)
             say(f"round {index + 1}/{rounds}  {name:32} {figure:12,.1f}")
     return samples
+
+
+def python_loop_ns() -> float:
+    """Return nanoseconds of one pass of a plain Python loop: the same machine may be twice as slow the next day."""
+    count = 200_000
+    best = float("inf")
+    for _ in range(5):
+        begin_ns = time.perf_counter_ns()
+        total = 0
+        for index in range(count):
+            total += index * index
+        best = min(best, (time.perf_counter_ns() - begin_ns) / count)
+    return best
 
 
 def describe(samples: Sequence[float]) -> dict[str, Any]:
@@ -76,6 +90,7 @@ def keep(
             "gpu": machine.gpu_note or [gpu.name for gpu in machine.gpus],
             "os": machine.os_name,
             "python": sys.version.split()[0],
+            "python_loop_ns": round(python_loop_ns(), 1),
         },
         "versions": versions,
         **figures,

@@ -37,7 +37,8 @@ class Contender:
 
     Attributes:
         name: what to call it in tables.
-        library: ``paceline``, ``gymnasium``, ``sb3``, ``envpool`` or ``free`` (processes that never wait for others).
+        library: ``paceline``, ``gymnasium``, ``sb3``, ``envpool``, ``free`` (processes that never wait for others) or
+            ``bare`` (processes in lockstep, and nothing else).
         env: name of the environment, as ``make_vec`` takes it (EnvPool: its own).
         num_envs: N.
         path: paceline: ``step`` or ``send`` (``send`` and ``recv``).
@@ -224,12 +225,19 @@ class Free:
         self._loops.close()
 
 
+def _bare(request: Request) -> Subject:
+    from benchmarks.vector_bare import Bare
+
+    return Bare(request, SEED)
+
+
 _LIBRARIES: dict[str, Callable[[Request], Subject]] = {
     "paceline": Paceline,
     "gymnasium": _gymnasium,
     "sb3": _sb3,
     "envpool": _envpool,
     "free": Free,
+    "bare": _bare,
 }
 
 

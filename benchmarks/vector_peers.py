@@ -11,7 +11,8 @@ counts is the ratio within a round, with its spread; absolute figures of differe
 The **ceiling** is R processes that step environments and never wait for each other, in the same R as the contender's
 runners. A share of the ceiling refers to *the same work*: each process steps its N/R environments in turn, so that it
 touches as much memory as the contender does. *One environment each* is the other ceiling: R environments in all, which
-stay in the caches; it is shown as well.
+stay in the caches; it is shown as well. **Bare lockstep** (`benchmarks/vector_bare.py`) is R processes that wake each
+other by eventfds at every step and do nothing else: how near lockstep can come to the ceiling, whoever does it.
 
 Peers get their best fair setting: AsyncVectorEnv with shared memory and without copies, Stable-Baselines3 without
 Monitor, EnvPool with as many threads as we get and float64 actions, as its space asks for. Nobody's reset rows count as
@@ -42,6 +43,7 @@ CROWD = (1, 2, 4, 8)
 """Runners for each runner of ``--num-env-runners``, in the comparison with more runners than cores."""
 
 ASYNC, SB3, ENVPOOL = "AsyncVectorEnv", "SB3 SubprocVecEnv", "EnvPool"
+BARE = "bare lockstep"
 SHM_WAYS = ("shm step()", "shm step(), no infos", "shm send/recv")
 NATIVE_WAYS = ("native step()", "native send/recv")
 SLOW_WINDOW_S = 1.0
@@ -73,6 +75,10 @@ def free(env: str, num_envs: int, runners: int) -> Contender:
     return Contender(same_work(num_envs, runners), "free", env, num_envs, options={"num_processes": runners})
 
 
+def bare(num_envs: int, runners: int, env: str) -> Contender:
+    return Contender(BARE, "bare", env, num_envs, options={"num_processes": runners})
+
+
 def free_one_each(env: str, runners: int) -> Contender:
     return Contender(one_each(runners), "free", env, runners, options={"num_processes": runners})
 
@@ -96,9 +102,18 @@ def of_ceilings(ways: tuple[str, ...], num_envs: int, runners: int, share: float
     )
 
 
+def of_bare(ways: tuple[str, ...], num_envs: int, runners: int) -> tuple[Goal, ...]:
+    """Return what lockstep costs whoever does it, and what we add."""
+    return (
+        Goal((BARE,), (same_work(num_envs, runners),), None, "share of the ceiling"),
+        Goal(ways, (BARE,), None, "share of bare lockstep"),
+    )
+
+
 def half_cheetah(num_envs: int, runners: int) -> Comparison:
     """Compare with everybody on MuJoCo."""
     threads: dict[str, Any] = {"num_env_runners": runners}
+    half = "shm recv, first half ready"
     native = (
         ours(NATIVE_WAYS[0], CHEETAH, num_envs, "native", **threads),
         ours(NATIVE_WAYS[1], CHEETAH, num_envs, "native", path="send", **threads, **TRAINING),
@@ -109,6 +124,8 @@ def half_cheetah(num_envs: int, runners: int) -> Comparison:
         sb3(CHEETAH, num_envs),
         free(CHEETAH, num_envs, runners),
         free_one_each(CHEETAH, runners),
+        bare(num_envs, runners, CHEETAH),
+        ours(half, CHEETAH, num_envs, "shm", path="send", batch_size=num_envs // 2, **threads, **TRAINING),
         *native,
         Contender(ENVPOOL, "envpool", CHEETAH, num_envs, options={"num_threads": runners}),
         ours("serial step()", CHEETAH, num_envs, "serial"),
@@ -122,6 +139,8 @@ def half_cheetah(num_envs: int, runners: int) -> Comparison:
         *of_ceilings(SHM_WAYS, num_envs, runners, 0.9 if is_large else 0.8),
         Goal(NATIVE_WAYS, (ENVPOOL,), 0.95 if is_large else None, "over EnvPool"),
         Goal(("auto step()",), ("SyncVectorEnv",), None, "over Gymnasium's loop"),
+        Goal((half,), (same_work(num_envs, runners),), None, "share of the ceiling"),
+        *of_bare(SHM_WAYS, num_envs, runners),
     )
     return Comparison(f"halfcheetah{num_envs}", f"{CHEETAH}, {num_envs} envs, {runners} runners", contenders, goals)
 
@@ -137,9 +156,11 @@ def busy(us: int, num_envs: int, runners: int, share: float) -> Comparison:
             async_vector(env, num_envs),
             free(env, num_envs, runners),
             free_one_each(env, runners),
+            bare(num_envs, runners, env),
         ),
         (
             *of_ceilings(SHM_WAYS, num_envs, runners, share),
+            *of_bare(SHM_WAYS, num_envs, runners),
             Goal(SHM_WAYS, (ASYNC,), None, "over Gymnasium"),
         ),
         0.4 if us < 1000 else SLOW_WINDOW_S,
@@ -201,9 +222,11 @@ def sleep() -> Comparison:
             thread,
             async_vector(SLEEP, num),
             free(SLEEP, num, num),
+            bare(num, num, SLEEP),
         ),
         (
             Goal((*ways, thread.name), (same_work(num, num),), 0.85, "share of the ceiling"),
+            *of_bare(ways, num, num),
             Goal((*ways, thread.name), (ASYNC,), None, "over Gymnasium"),
         ),
         SLOW_WINDOW_S,
@@ -320,7 +343,7 @@ def main() -> None:
         failed += [
             f"{scenario}: {contender.name}: {summary['not_possible'][contender.name]}"
             for contender in comparison.contenders
-            if contender.name in summary["not_possible"] and contender.library in ("paceline", "free")
+            if contender.name in summary["not_possible"] and contender.library in ("paceline", "free", "bare")
         ]
     print("\n" + "\n".join(printed))
     if failed:  # a peer may be missing here, but not we

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
@@ -79,8 +81,35 @@ def test_disabled_resets_only_what_the_mask_chooses(runners: int) -> None:
     assert env.env_seeds[0] == 100 and env.env_seeds[1] != 200
     step(env)
     assert [row[2] for row in step(env)] == [False, True, True]
-    with pytest.raises(RequestError, match=r"env 1 to be reset .*reset_mask"):
+    with pytest.raises(RequestError, match=r"expected env 1 to be reset .*, got a step; call reset\(mask="):
         step(env)
+    env.close()
+
+
+@pytest.mark.parametrize("backend", ["serial", "thread", "shm", "pipe"])
+def test_a_step_too_many_starts_nothing_and_a_reset_mends_it(backend: Any) -> None:
+    """The environments observe their steps: one that was stepped before the refusal would have taken one more."""
+    runners = None if backend == "serial" else 2
+    env = make_vec(COUNTER, 3, backend=backend, num_env_runners=runners, autoreset_mode="disabled")
+    pids = env.runner_pids()
+    env.reset(seed=0)
+    step(env)
+    env.reset(mask=np.array([True, True, False]))
+    step(env)
+    assert [row[2] for row in step(env)] == [False, False, True]
+    for _ in range(2):
+        with pytest.raises(RequestError, match="expected env 2 to be reset"):
+            step(env)
+    env.send(np.zeros(2, np.int64), [0, 1])
+    batch, _ = env.recv([0, 1])
+    assert batch.observations[:, :2].tolist() == [[4, 3], [4, 3]] and batch.truncated.all()
+    env.reset(mask=np.array([False, False, True]))
+    with pytest.raises(RequestError, match="expected env 0 to be reset"):
+        step(env)
+    env.send(np.zeros(1, np.int64), [2])
+    assert env.recv()[0].observations[0, :2].tolist() == [4, 1]
+    env.reset(seed=0)
+    assert [row[0] for row in step(env)] == [1, 1, 1] and env.runner_pids() == pids
     env.close()
 
 

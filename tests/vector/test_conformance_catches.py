@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from paceline import make_vec
+from paceline.errors import RequestError
 from paceline.vector import VecEnv
 from paceline.vector.conformance import VecEnvConformance
 from paceline.vector.spaces import map_tree
@@ -20,6 +21,7 @@ Spoil = Callable[[Any], None]
 """Takes a sound vector environment and gives it a fault."""
 
 DATA = "test_data_are_those_of_plain_environments"
+OVER = "test_an_episode_that_is_over_is_not_stepped"
 FIRST_READY = "test_first_ready_trajectories_are_those_of_plain_environments"
 
 
@@ -155,6 +157,32 @@ def closes_only_by_name(venv: Any) -> None:
     venv.close = lambda **rest: None
 
 
+def ends_with_a_step_too_many(venv: Any) -> None:
+    send = venv._send
+
+    def spoilt_send(actions: Any, chosen: Any) -> None:
+        try:
+            send(actions, chosen)
+        except RequestError as error:
+            if "after its episode ended" in str(error):
+                venv._fail(error)
+            raise
+
+    venv._send = spoilt_send
+
+
+def steps_some_before_it_refuses(venv: Any) -> None:
+    refuse = venv._refuse_ended
+
+    def spoilt_refuse(ends: Any, chosen: Any) -> None:
+        going_on = np.flatnonzero(~ends.any(axis=0))
+        if len(going_on) and len(chosen) == venv.num_envs:
+            venv._group.step(going_on[:1].tolist())
+        refuse(ends, chosen)
+
+    venv._refuse_ended = spoilt_refuse
+
+
 def raises_another_error(venv: Any) -> None:
     recv = venv.recv
 
@@ -201,6 +229,8 @@ FAULTS: list[tuple[str, Spoil, str, str]] = [
     ("adds to the seed", adds_the_index_to_the_seed, "test_seeds_are_derived_drawn_and_recorded", "by SeedSequence"),
     ("ignores the mask", resets_all_whatever_the_mask, "test_a_mask_chooses_who_is_reset", "observation of env"),
     ("empties options", empties_the_callers_options, "test_a_mask_chooses_who_is_reset", "the caller's options"),
+    ("a step too many ends it", ends_with_a_step_too_many, OVER, "a reset mends it"),
+    ("refuses halfway", steps_some_before_it_refuses, OVER, "others go on"),
     ("no copies", returns_views_for_copies, "test_copies_are_the_callers", "copy=True"),
     ("no views", ROWS(returns_copies_for_views), "test_views_live_until_the_next_call", "views of one place"),
     ("an index twice", accepts_an_index_twice, "test_indices_that_do_not_fit_are_refused", "but it was accepted"),

@@ -101,6 +101,8 @@ class BatchedVecEnv(VecEnv):
             arrays.restarted,
         )
         self._names_finals = self.autoreset_mode is AutoresetMode.SAME_STEP and self.infos_level != "none"
+        # DISABLED mode: terminated and truncated of an environment at rest say whether its episode is over.
+        self._ends = arrays.flags[:2] if self.autoreset_mode is AutoresetMode.DISABLED else None
 
     @abstractmethod
     def _start(self, chosen: Selection | None) -> None:
@@ -187,8 +189,8 @@ class BatchedVecEnv(VecEnv):
             environments were replaced, ``infos["restarted"]`` is their mask.
 
         Raises:
-            RequestError: actions that do not fit, ``reset`` was not called, steps are under way, or the vector
-                environment is closed.
+            RequestError: actions that do not fit, ``reset`` was not called, an episode is over (``DISABLED`` mode),
+                steps are under way, or the vector environment is closed.
             EnvError: an environment raised, broke its contract, hung, or its runner died.
         """
         if self._flight.num_out:
@@ -218,7 +220,8 @@ class BatchedVecEnv(VecEnv):
                 after ``reset``.
 
         Raises:
-            RequestError: actions or indices that do not fit, a call out of order, or the vector environment is closed.
+            RequestError: actions or indices that do not fit, a call out of order, an episode that is over (``DISABLED``
+                mode), or the vector environment is closed.
         """
         chosen = self._flight.last if env_ids is None else self._flight.select(env_ids)
         self._send(actions, chosen)
@@ -230,6 +233,8 @@ class BatchedVecEnv(VecEnv):
         begin_ns = perf_counter_ns()
         flight = self._flight
         flight.check_sendable(chosen)
+        if self._ends is not None and self._ends.any():
+            self._refuse_ended(self._ends, flight.everyone if chosen is None else chosen)
         if chosen is None:
             target = self._action_array
             if (
@@ -439,6 +444,15 @@ class BatchedVecEnv(VecEnv):
                 infos = self._add_info(infos, last, index)
             infos = self._add_info(infos, info, index)
         return infos
+
+    def _refuse_ended(self, ends: NDArray[np.bool_], chosen: Selection) -> None:
+        """Refuse to step environments whose episodes are over; ``ends`` are the flags that say so, ``[2, N]``."""
+        over = chosen.ids[ends[:, chosen.rows].any(axis=0)]
+        if len(over):
+            raise RequestError(
+                f"expected env {over[0]} to be reset after its episode ended, got a step; call "
+                f"reset(mask=terminated | truncated) first, or choose another autoreset_mode"
+            )
 
     def _check_mask(self, mask: Any) -> None:
         if not isinstance(mask, np.ndarray) or mask.shape != (self.num_envs,) or mask.dtype != np.bool_:

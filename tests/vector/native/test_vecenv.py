@@ -145,6 +145,8 @@ def test_disabled_mode_refuses_to_step_what_is_over() -> None:
     venv.reset(mask=np.array([True, False]))
     with pytest.raises(RequestError, match="expected env 1 to be reset after its episode ended"):
         venv.step(actions)
+    venv.reset(mask=np.array([False, True]))
+    assert not venv.step(actions)[3].any(), "the refused step started nothing"
     venv.close()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from paceline.errors import RequestError
 from paceline.vector.conformance.backend import DISABLED, SAME, BackendUnderTest
 from paceline.vector.conformance.equality import copied, flattened, require, require_refused
 from paceline.vector.seeding import derive_seeds
@@ -78,7 +79,7 @@ class ResetChecks(BackendUnderTest):
             require(rows(venv.reset(seed=2, mask=some)[0]) == after, "a refused mask changes nothing")
 
     def test_an_episode_that_is_over_is_not_stepped(self) -> None:
-        """Step past the end of an episode in ``DISABLED`` mode."""
+        """Step past the end of an episode in ``DISABLED`` mode: nobody is stepped, and a reset mends it."""
         with self.twin(autoreset_mode=DISABLED, batch_size=2) as twin:
             twin.reset(seed=3)
             for _ in range(3 * self.num_steps):
@@ -87,7 +88,23 @@ class ResetChecks(BackendUnderTest):
                     break
             require(twin.over.any(), "an episode ends, else nothing is shown; raise num_steps")
             actions = twin.actions.batch(twin.steps, twin.all_ids)
-            require_refused("step: an episode is over (DISABLED mode)", twin.venv.step, actions)
+            over, going_on = twin.all_ids[twin.over], twin.all_ids[~twin.over]
+            rule = "an episode is over (DISABLED mode)"
+            require_refused(f"step: {rule}", twin.venv.step, actions)
+            require_refused(f"send: {rule}", twin.venv.send, actions, twin.all_ids)
+            last = twin.actions.batch(twin.steps[over[-1:]], over[-1:])
+            require_refused(f"send: {rule}", twin.venv.send, last, over[-1:])
+            try:
+                if len(going_on):
+                    twin.send(going_on)  # compared with environments that took no step too many
+                    while len(twin.under_way):
+                        twin.receive()
+                for _ in range(self.num_steps):
+                    twin.begin_anew()
+                    twin.step()
+            except RequestError as error:
+                told = f"step: {rule}: refused; others go on, and a reset mends it; got {error}"
+                raise AssertionError(told) from error
 
 
 def derived_seed(seed: int, index: int) -> int:

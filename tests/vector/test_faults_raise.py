@@ -278,6 +278,49 @@ def test_an_exception_that_has_no_message_is_told() -> None:
     venv.close()
 
 
+class Stepping(gymnasium.Env[Any, Any]):
+    """Whatever ``step`` is."""
+
+    observation_space = spaces.Box(0, 1, (1,))
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, step: Any) -> None:
+        if step is not None:
+            self.step = step
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        return np.zeros(1, np.float32), 0.0, False, False, {}
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+@pytest.mark.parametrize(
+    ("step", "kind", "message"),
+    [
+        (lambda: None, EnvRaisedError, r"raised TypeError: .* takes 0 positional arguments but 1 was given \("),
+        ([].pop, EnvRaisedError, r"raised IndexError: pop from empty list \("),
+        (list, EnvRaisedError, r"raised TypeError: 'numpy.int64' object is not iterable \("),
+        ([].append, EnvContractError, r"expected step to return .* got NoneType; return all five \("),
+    ],
+    ids=["of another signature", "written in C", "a class", "returns None"],
+)
+def test_a_step_that_raises_at_once_is_told_from_one_that_returns_nothing(
+    step: Any, kind: type[EnvError], message: str, mode: AutoresetMode
+) -> None:
+    """The environment before it has just returned what it should: that is no part of it."""
+    factories: Any = [lambda: Stepping(None), lambda: Stepping(step)]
+    venv = make_vec(factories, 2, backend="serial", autoreset_mode=mode)
+    venv.reset(seed=[8, 9])
+    with pytest.raises(EnvError, match=message) as caught:
+        venv.step(np.array([0, 1]))
+    assert type(caught.value) is kind
+    assert (caught.value.env_index, caught.value.seed, caught.value.step, caught.value.action) == (1, 9, 1, 1)
+    venv.close()
+
+
 @BY_PROCESS
 def test_of_several_that_break_at_once_the_first_is_told(backend: Any, ended: Ended) -> None:
     error = run_to_fault(make_vec("synthetic:faulty?at=2", 4, backend=backend, num_env_runners=2), ended)

@@ -10,18 +10,23 @@ import numpy as np
 from paceline.errors import EnvContractError, EnvError, EnvRaisedError
 from paceline.vector.spaces import ContractBreach, FloatLeaf
 
+NO_RESULT: Any = object()
+"""Stands for what ``step`` has returned while it has returned nothing; None is what it may return."""
+
 
 def name_breach(error: BaseException, result: Any) -> tuple[type[EnvError], str]:
     """Return the kind and the message of the error that tells of an exception in the loop over environments.
 
     Args:
         error: as the loop has caught it.
-        result: what ``step`` returned last, if anything.
+        result: what ``step`` returned, or :data:`NO_RESULT`.
     """
     frames = error.__traceback__
     if isinstance(error, ContractBreach):
         return EnvContractError, str(error)
-    if frames is not None and frames.tb_next is None:  # raised by the loop itself, in handling the result
+    # An error without a frame below the loop's is the loop's own, in handling the result; where there is none yet, it
+    # is that of a call which came to no frame: of another signature, or not written in Python.
+    if result is not NO_RESULT and frames is not None and frames.tb_next is None:
         return EnvContractError, _misfit(result, error)
     return EnvRaisedError, f"an environment raised {type(error).__name__}: {_text_of(error)}".rstrip(": .")
 

@@ -18,7 +18,7 @@ from gymnasium.vector import AutoresetMode
 from paceline.envs import EnvFactory
 from paceline.errors import EnvContractError, EnvError, EnvRaisedError, RequestError
 from paceline.vector.arrays import IDLE, VecArrays
-from paceline.vector.breach import has_nan, name_breach, refuse_info, refuse_nan
+from paceline.vector.breach import NO_RESULT, has_nan, name_breach, refuse_info, refuse_nan
 from paceline.vector.faults import Fault, FaultPolicy, replacement_seed
 from paceline.vector.infos import Info, InfoRecord
 from paceline.vector.spaces import (
@@ -238,9 +238,11 @@ class EnvGroup:
         index = 0
         action: Any = None
         result: Any = None
+        nothing = NO_RESULT
         try:
             for index, step, action, write in todo:  # the handler below needs them
                 cursors[slot] = first + index
+                result = nothing  # else one that raises would be blamed for what the one before returned
                 result = step(action)
                 observation, reward, terminated, truncated, info = result
                 rewards[index] = reward
@@ -282,9 +284,11 @@ class EnvGroup:
         index = 0
         action: Any = None
         result: Any = None
+        nothing = NO_RESULT
         try:
             for index, step, action, write in todo:
                 cursors[slot] = first + index
+                result = nothing  # else one that raises would be blamed for what the one before returned
                 if over[index]:
                     observation, info = self._reset_after_end(index)
                     keep = self._all_infos
@@ -361,7 +365,7 @@ class EnvGroup:
             self._write[index](observation)
             refuse_nan(self._floats, index, "observation")
         except (Exception, SystemExit) as error:
-            explained = self._explain(error, index, None, None)
+            explained = self._explain(error, index, NO_RESULT, None)
             if not self._restarts_faults:
                 raise explained from error
             self._replace(index, explained, records, in_reset=True)
@@ -432,7 +436,7 @@ class EnvGroup:
                 refuse_nan(self._floats, index, "observation")
                 break
             except (Exception, SystemExit) as again:
-                error = self._explain(again, index, None, None)
+                error = self._explain(again, index, NO_RESULT, None)
         self._revise(records, index, info, keep_final=in_reset)
 
     def _renew(self, index: int, error: EnvError) -> bool:
@@ -510,7 +514,7 @@ class EnvGroup:
                 in_reset = ended or bool(self._reset_rows[index])
                 refuse_nan(self._floats, index, "observation")
             except ContractBreach as breach:
-                error = self._explain(breach, index, None, action)
+                error = self._explain(breach, index, NO_RESULT, action)
                 if not self._restarts_faults:
                     raise error from breach
                 self._replace(index, error, records, in_reset=in_reset)

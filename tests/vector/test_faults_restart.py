@@ -195,6 +195,7 @@ def test_a_killed_runner_is_replaced_with_its_environments_alone(
         new_pids = venv.runner_pids()
         seeds = venv.env_seeds
         (told,) = venv.faults
+        assert venv.statistics().restarts == 2, "one fault, by which both environments of the runner were replaced"
     assert new_pids[0] != pids[0] and new_pids[1] == pids[1]
     require_same(rows[2], expected_rows(2, mode, fault, at, 0))
     assert (told.kind, told.env_index, told.seed, told.new_seed) == ("RunnerDiedError", BROKEN, 11, seeds[BROKEN])
@@ -302,6 +303,7 @@ def test_a_fault_in_the_callers_own_reset_is_mended(backend: Any) -> None:
         np.testing.assert_array_equal(observations, [[0, 0, 10], [0, 0, new_seed % 1000], [0, 0, 12]])
         _, rewards, _, truncated, infos = venv.step(np.zeros(3, np.int64))
         assert rewards.tolist() == [1, 1, 1] and not truncated.any() and "restarted" not in infos
+        assert venv.statistics().restarts == 1, "replaced, though no row says so: the step did happen"
 
 
 @pytest.mark.parametrize("backend", ["shm", "pipe"])
@@ -311,6 +313,7 @@ def test_a_runner_that_dies_in_the_callers_own_reset_is_replaced(backend: Any) -
         observations, _ = venv.reset(seed=SEEDS)
         (told,) = venv.faults
         assert (told.env_index, told.kind, told.seed) == (1, "RunnerDiedError", 11)
+        assert venv.statistics().restarts == 2
         assert venv.env_seeds == (10, told.new_seed, 12), "its neighbour keeps the seed that was asked for"
         np.testing.assert_array_equal(observations[:, 2], [10, told.new_seed % 1000, 12])
         *_, truncated, infos = venv.step(np.zeros(3, np.int64))

@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from paceline.errors import RequestError
+from paceline.errors import EnvTimeoutError, RequestError, RunnerDiedError, RunnerMemoryError
 from paceline.vector.actions import store_actions, store_rows
 from paceline.vector.arrays import VecArrays
 from paceline.vector.base import EnvIds, ObsTree, StepBatch, VecEnv
@@ -30,6 +30,8 @@ from paceline.vector.statistics import StepClock, VecStatistics
 Mask = NDArray[np.bool_]
 ResetSeed = int | Sequence[int | None] | None
 Infos = list[InfoRecord] | list[InfoColumns]
+_OF_A_RUNNER = (RunnerDiedError.__name__, EnvTimeoutError.__name__, RunnerMemoryError.__name__)
+"""Faults that are mended by replacing a runner with all its environments."""
 
 
 @dataclass(frozen=True)
@@ -384,14 +386,20 @@ class BatchedVecEnv(VecEnv):
 
     def statistics(self) -> VecStatistics:
         """Return where time went since the last reset of all environments."""
-        return self._clock.statistics(self._arrays, self._slot_sizes(), self.batch_size, len(self.faults))
+        return self._clock.statistics(self._arrays, self._slot_sizes(), self.batch_size, self._num_replaced())
+
+    def _num_replaced(self) -> int:
+        """Return how many environments were replaced; a runner's end is one fault of all its environments."""
+        sizes = self._slot_sizes()
+        size_at = np.repeat(sizes, sizes).tolist()
+        return sum(size_at[fault.env_index] if fault.kind in _OF_A_RUNNER else 1 for fault in self.faults)
 
     def _slot_sizes(self) -> list[int]:
         """Return how many environments each runner holds."""
         return [self.num_envs]
 
     def _took_faults(self, faults: Iterable[Fault]) -> None:
-        """Count faults that were mended; the first past the cap is raised.
+        """Count faults that were mended; the first past the cap is raised. That of a runner is one.
 
         Raises:
             EnvError: one fault too many.

@@ -25,7 +25,8 @@ class RunnerStatistics:
         env_step_us: mean microseconds of an environment step, from ``busy_s``.
         wait_s: seconds in which it had nothing to do.
         wakeups: how often it was woken.
-        wakeup_latency_us: mean microseconds from ``send`` to the runner's first instruction.
+        wakeup_latency_us: mean microseconds from ``send`` to the runner's first instruction; 0, as ``wakeups`` are,
+            where it is not measured: in ``serial``, which wakes nobody, and in ``pipe``.
     """
 
     slot: int
@@ -53,7 +54,8 @@ class VecStatistics:
             environments; 0 where batches are first-ready.
         sampling_skew: (most - fewest steps of an environment) / mean; 0 where all are stepped alike.
         steps_of_env: steps of each environment, int64 ``[N]``.
-        restarts: environments replaced.
+        restarts: environments replaced since the vector was made, all of a runner's where that was replaced.
+            (``max_restarts`` limits ``faults``, of which a runner's end is one.)
         runners: one each (serial: one that is this process).
     """
 
@@ -163,7 +165,7 @@ class StepClock:
     def statistics(
         self, arrays: VecArrays, slot_sizes: Sequence[int], batch_size: int, num_restarts: int
     ) -> VecStatistics:
-        """Return what was counted since the last :meth:`restart`."""
+        """Return what was counted since the last :meth:`restart`, and ``num_restarts`` as it is."""
         wall_s = (perf_counter_ns() - self._begin_ns) / 1e9
         self._count()
         steps_of_env = self._steps_of_env + self._whole_batches

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from paceline import make_vec
-from paceline.errors import RequestError
+from paceline.errors import EnvRaisedError, RequestError
 from paceline.vector import VecEnv
 from paceline.vector.conformance import VecEnvConformance
 from paceline.vector.spaces import map_tree
@@ -157,6 +157,18 @@ def closes_only_by_name(venv: Any) -> None:
     venv.close = lambda **rest: None
 
 
+def lets_errors_of_set_attr_through(venv: Any) -> None:
+    set_attr = venv.set_attr
+
+    def spoilt_set_attr(name: str, values: Any) -> None:
+        try:
+            set_attr(name, values)
+        except EnvRaisedError as error:
+            raise error.__cause__ or error from None
+
+    venv.set_attr = spoilt_set_attr
+
+
 def ends_with_a_step_too_many(venv: Any) -> None:
     send = venv._send
 
@@ -236,6 +248,7 @@ FAULTS: list[tuple[str, Spoil, str, str]] = [
     ("an index twice", accepts_an_index_twice, "test_indices_that_do_not_fit_are_refused", "but it was accepted"),
     ("another error", raises_another_error, "test_calls_out_of_order_are_refused", "RequestError, not ValueError"),
     ("forgets batches", forgets_batches_in_its_statistics, "test_statistics_add_up", "batches: "),
+    ("raw errors", lets_errors_of_set_attr_through, "test_environments_can_be_reached", "EnvRaisedError says"),
     ("does not close", closes_only_by_name, "test_close_can_come_at_any_time_and_twice", "after close"),
 ]
 

@@ -109,10 +109,31 @@ def call_envs(
     return tuple(results)
 
 
-def set_values(envs: Sequence[gymnasium.Env[Any, Any]], name: str, values: Sequence[Any]) -> None:
-    """Set an attribute of each environment, or of the wrapper that has it."""
-    for env, value in zip(envs, values, strict=True):
-        env.set_wrapper_attr(name, value)
+def set_values(
+    envs: Sequence[gymnasium.Env[Any, Any]], name: str, values: Sequence[Any], *, first: int | None = None
+) -> None:
+    """Set an attribute of each environment, or of the wrapper that has it.
+
+    Args:
+        envs: the environments.
+        name: of the attribute.
+        values: one each.
+        first: index of the first environment in the vector, if known (for messages).
+
+    Raises:
+        EnvRaisedError: an environment refused the value.
+    """
+    for index, (env, value) in enumerate(zip(envs, values, strict=True)):
+        try:
+            env.set_wrapper_attr(name, value)
+        except PacelineError:
+            raise
+        except Exception as error:
+            raise EnvRaisedError(
+                f"setting the environment's {name} raised {type(error).__name__}: {error}",
+                env_index=None if first is None else first + index,
+                original_traceback=traceback.format_exc(),
+            ) from error
 
 
 def spread_values(values: Any, num_envs: int) -> list[Any]:

@@ -31,7 +31,7 @@ class LocalVecEnv(BatchedVecEnv):
     def set_attr(self, name: str, values: Any) -> None:
         """Set an attribute of every environment: one value for all, or a list or tuple of N."""
         self._check_usable("set_attr")
-        set_values(self.envs, name, spread_values(values, self.num_envs))
+        set_values(self.envs, name, spread_values(values, self.num_envs), first=0)
 
     def render(self) -> tuple[Any, ...] | None:
         """Return what each environment renders."""

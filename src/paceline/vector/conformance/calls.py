@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from paceline.errors import PacelineError
+from paceline.errors import EnvRaisedError
 from paceline.vector.base import VecEnv
 from paceline.vector.conformance.backend import SAME, BackendUnderTest
 from paceline.vector.conformance.equality import require, require_refused, require_same
@@ -73,12 +74,19 @@ class CallChecks(BackendUnderTest):
 
 
 def require_told(venv: VecEnv) -> None:
-    """Require that what a method raises is told in an error of our own."""
-    try:
-        venv.call("fails")
-    except PacelineError as error:
-        require("KeyError" in str(error), f"call: the message names what was raised, not {error}")
-    except Exception as error:
-        raise AssertionError(f"call: a PacelineError says what was raised, not {error!r}") from error
-    else:
-        raise AssertionError("call: what a method raises is not swallowed")
+    """Require that what a method, or the setting of an attribute, raises is told in an error of our own."""
+    calls: dict[str, Callable[[], Any]] = {
+        "call": lambda: venv.call("fails"),
+        "set_attr": lambda: venv.set_attr("sealed", 1.0),
+    }
+    for name, call in calls.items():
+        try:
+            call()
+        except EnvRaisedError as error:
+            require("KeyError" in str(error), f"{name}: the message names what was raised, not {error}")
+            require("KeyError" in error.original_traceback, f"{name}: the error carries the original traceback")
+        except Exception as error:
+            raise AssertionError(f"{name}: EnvRaisedError says what was raised, not {error!r}") from error
+        else:
+            raise AssertionError(f"{name}: what an environment raises is not swallowed")
+    venv.get_attr("level")  # and the vector goes on

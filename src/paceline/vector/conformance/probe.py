@@ -46,6 +46,15 @@ class ProbeEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
         """Raise."""
         raise KeyError("this method always fails")
 
+    @property
+    def sealed(self) -> float:
+        """The level, which cannot be set by this name."""
+        return self.level
+
+    @sealed.setter
+    def sealed(self, value: float) -> None:
+        raise KeyError(f"this attribute cannot be set to {value}")
+
     def render(self) -> NDArray[np.uint8]:
         """Return an image of one colour, the level."""
         return np.full((2, 3, 3), int(self.level) % 256, np.uint8)

@@ -35,11 +35,16 @@ class FakeRunner:
     def says_something(self) -> None:
         os.write(self._life, b"message")
 
+    def closes_its_signal(self) -> None:
+        os.close(self._done_write)
+        self._done_write = -1
+
     def dies(self) -> None:
         if not self._by_hangup:
             os.write(self._life, b"x")  # as a pidfd, it is readable
         os.close(self._life)
         self._life = -1
+        self.closes_its_signal()
 
     def close(self) -> None:
         for fd in (self.done_fd, self._done_write, self.death_fd, self._life):
@@ -81,6 +86,21 @@ def test_a_death_is_seen_by_whoever_waits(waiting: tuple[Any, list[FakeRunner]])
         with pytest.raises(RunnerEnded) as caught:
             wait()
         assert caught.value.slot == 2
+
+
+def test_the_end_of_a_signal_is_a_death(waiting: tuple[Any, list[FakeRunner]]) -> None:
+    """A dying process closes one descriptor after the other."""
+    readiness, runners = waiting
+    runners[1].signals(2)
+    runners[1].closes_its_signal()
+    assert readiness.wait(1, None) == decode(done(2))
+    assert readiness.signalled() == [] and readiness.take(1) == 0
+    for wait in (lambda: readiness.wait(1, monotonic() + 10), lambda: readiness.wait_any(10.0)):
+        with pytest.raises(RunnerEnded) as caught:
+            wait()
+        assert caught.value.slot == 1
+    runners[2].signals(3)
+    assert readiness.wait_any(None) == [(2, decode(done(3)))]
 
 
 def test_what_was_finished_before_a_death_comes_first(waiting: tuple[Any, list[FakeRunner]]) -> None:

@@ -91,7 +91,10 @@ class Readiness:
         patience.waited(perf_counter_ns() - begin_ns)
         for ready, _ in events:
             if ready == fd:
-                return decode(os.read(fd, SIGNAL_SIZE))
+                value = decode(os.read(fd, SIGNAL_SIZE))
+                if not value:
+                    raise RunnerEnded(slot)
+                return value
         if events:
             raise RunnerEnded(self._ended_slot())
         raise EnvTimeoutError(f"runner {slot} did not finish its step in time")
@@ -104,20 +107,25 @@ class Readiness:
         """
         per_second = 1 if self._epolls else 1000  # epoll counts seconds, poll milliseconds
         events = self._any.poll(None if timeout_s is None else max(0.0, timeout_s) * per_second)
-        found = self._signals(events)
+        found, ended = self._signals(events)
         if not found and events:
-            raise RunnerEnded(self._ended_slot())
+            raise RunnerEnded(min(ended) if ended else self._ended_slot())
         return found
 
     def signalled(self) -> list[tuple[int, int]]:
         """Return slots and values of all runners that have signalled by now; two system calls less for each."""
-        return self._signals(self._any.poll(0))
+        return self._signals(self._any.poll(0))[0]
 
-    def _signals(self, events: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        return [(self._slot_of[fd], decode(os.read(fd, SIGNAL_SIZE))) for fd, _ in events if fd in self._slot_of]
+    def _signals(self, events: list[tuple[int, int]]) -> tuple[list[tuple[int, int]], list[int]]:
+        """Return slots and values of all that have signalled, and the slots of those whose signal has come to its end.
+
+        A pipe at its end is readable for ever; it may be so before the runner's death can be seen elsewhere.
+        """
+        values = [(self._slot_of[fd], decode(os.read(fd, SIGNAL_SIZE))) for fd, _ in events if fd in self._slot_of]
+        return [pair for pair in values if pair[1]], [slot for slot, value in values if not value]
 
     def take(self, slot: int) -> int:
-        """Return the value of a signal that runner ``slot`` has sent already, 0 if there is none."""
+        """Return the value of a signal that runner ``slot`` has sent already, 0 if there is none or it is dead."""
         fd = self._done_fds[slot]
         return decode(os.read(fd, SIGNAL_SIZE)) if any(at == fd for at, _ in self._pollers[slot].poll(0)) else 0
 

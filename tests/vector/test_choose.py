@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from paceline.envs import env_factory
 from paceline.errors import EnvRaisedError
 from paceline.vector import choose
-from paceline.vector.choose import EnvCost, choose_backend, measure_env_cost, serial_us, shm_us
+from paceline.vector.choose import EnvCost, choose_backend, choose_untried, measure_env_cost, serial_us, shm_us
 
 
 def cost_of(step_us: float, **others: Any) -> EnvCost:
@@ -197,12 +197,9 @@ def test_waiting_steps_share_the_time_in_threads() -> None:
     assert choose_backend(sleeping(), 32, 2).num_env_runners == 32
 
 
-def test_waiting_steps_that_hold_the_lock_or_need_an_end_go_to_more_processes_than_cores() -> None:
-    for choice in (
-        choose_backend(sleeping(), 32, 2, releases_gil=False),
-        choose_backend(sleeping(), 32, 2, needs_process=True),
-    ):
-        assert (choice.backend, choice.num_env_runners) == ("shm", 2 * choose.MOST_PROCESSES_PER_CORE)
+def test_waiting_steps_that_hold_the_lock_go_to_more_processes_than_cores() -> None:
+    choice = choose_backend(sleeping(), 32, 2, releases_gil=False)
+    assert (choice.backend, choice.num_env_runners) == ("shm", 2 * choose.MOST_PROCESSES_PER_CORE)
 
 
 def test_with_many_cores_processes_wait_better_than_threads_that_compute_in_turn() -> None:
@@ -214,7 +211,6 @@ def test_long_steps_that_let_others_run_need_no_processes() -> None:
     long, short = cost_of(1000.0), cost_of(60.0)
     assert choose_backend(long, 16, 4, releases_gil=True).backend == "thread"
     assert choose_backend(short, 16, 4, releases_gil=True).backend == "shm"
-    assert choose_backend(long, 16, 4, releases_gil=True, needs_process=True).backend == "shm"
     assert choose_backend(long, 16, 4).backend == choose_backend(long, 16, 4, releases_gil=False).backend == "shm"
 
 
@@ -229,12 +225,39 @@ def test_the_choice_is_made_without_a_measurement_where_it_is_forced() -> None:
     assert native == choose.Choice("native", 4, "native, 4 threads: mujoco.rollout steps HalfCheetah-v5")
 
 
-def test_a_time_limit_always_gets_a_process() -> None:
-    for cost in (None, cost_of(1.0), cost_of(1000.0), sleeping()):
-        for num_envs in (1, 2, 16):
-            for cores in (1, 2, 16):
-                choice = choose_backend(cost, num_envs, cores, needs_process=True, native_reason="it could")
-                assert choice.backend == "shm" and choice.num_env_runners >= 1
+def test_what_must_not_be_tried_out_here_always_gets_a_process() -> None:
+    for num_envs in (1, 2, 16):
+        for cores in (1, 2, 16):
+            choice = choose_untried(num_envs, cores, ["on_fault restart"])
+            assert (choice.backend, choice.num_env_runners) == ("shm", min(num_envs, cores))
+    assert choose_untried(16, 2, ["on_fault restart"]).reason == (
+        "shm, 2 runners: one for each usable core; on_fault restart needs processes, so no step was tried out in this "
+        "one"
+    )
+    both = choose_untried(1, 2, ["on_fault restart", "step_timeout_s"]).reason
+    assert both.startswith(
+        "shm, 1 runner: one for each environment; on_fault restart and step_timeout_s need processes"
+    )
+
+
+def test_where_there_are_no_processes_none_are_chosen() -> None:
+    for cost in (None, cost_of(4.0), cost_of(1e4), sleeping(), sleeping(cpu_us=500.0)):
+        for num_envs in (1, 2, 64):
+            for cores in (1, 2, 64):
+                for releases in (None, False, True):
+                    choice = choose_backend(cost, num_envs, cores, releases_gil=releases, has_processes=False)
+                    assert choice.backend in ("serial", "thread") and choice.reason.startswith(choice.backend)
+    assert choose_backend(sleeping(), 16, 2, has_processes=False) == choose_backend(sleeping(), 16, 2)
+    assert choose_backend(sleeping(cpu_us=500.0), 64, 16, has_processes=False).backend == "thread"
+    assert choose_backend(sleeping(), 16, 2, releases_gil=False, has_processes=False).backend == "serial"
+    assert choose_backend(cost_of(1e4), 16, 4, releases_gil=True, has_processes=False).backend == "thread"
+    computing = choose_backend(cost_of(1e4), 16, 4, has_processes=False)
+    assert computing.reason == (
+        "serial: a step takes 10 ms and lets no other thread run, and runner processes need Linux or macOS"
+    )
+    untried = choose_untried(16, 4, ["step_timeout_s"], has_processes=False)
+    assert (untried.backend, untried.num_env_runners) == ("thread", 4)
+    assert untried.reason.endswith("step_timeout_s needs processes, but runner processes need Linux or macOS")
 
 
 def test_few_environments_get_few_runners() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import gymnasium
@@ -11,9 +13,11 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import ClipReward, NormalizeObservation, RecordEpisodeStatistics
 
 from paceline import Plan, make_vec
+from paceline.envs import env_factory
 from paceline.errors import PlanError, RequestError
 from paceline.spec import EnvSpec
-from paceline.vector import SerialVecEnv, ShmVecEnv, VecEnv
+from paceline.vector import SerialVecEnv, ShmVecEnv, VecEnv, make
+from paceline.vector.choose import Choice
 from paceline.vector.runners.processes import partition
 from paceline.vector.seeding import derive_seeds
 
@@ -48,6 +52,94 @@ def test_plan_decides_backend_and_runners() -> None:
 def test_contradictions_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(PlanError, match=message):
         make_vec("CartPole-v1", **arguments)
+
+
+FOR_PROCESSES: dict[str, Any] = {
+    "memory_limit_bytes": 2**30, "start_method": "spawn", "runner_threads": 2, "runner_cores": [[]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOR_PROCESSES)
+@pytest.mark.parametrize("backend", ["serial", "thread", "native", "auto"])
+def test_what_only_runner_processes_heed_is_refused_by_the_others(name: str, backend: Any) -> None:
+    runners = {"num_env_runners": 0} if backend == "auto" else {}
+    where = "serial" if backend == "auto" else backend
+    message = f"runner processes for {name}, got {where}; use backend shm or pipe, or leave {name} out"
+    with pytest.raises(PlanError, match=message):
+        make_vec("CartPole-v1", 2, backend=backend, **runners, **{name: FOR_PROCESSES[name]})
+
+
+@pytest.mark.parametrize("name", FOR_PROCESSES)
+def test_what_only_runner_processes_heed_makes_auto_take_them(name: str) -> None:
+    env = make_vec("CartPole-v1", 1, **{name: FOR_PROCESSES[name]})
+    assert (env.backend, env.num_env_runners) == ("shm", 1)
+    assert f"{name} needs processes, so no step was tried out in this one" in env.backend_reason
+    env.close()
+
+
+def test_what_a_plan_says_of_runners_is_not_held_against_its_threads() -> None:
+    plan = Plan(backend="thread", num_env_runners=2, num_envs_per_env_runner=1, runner_threads=2)
+    env = make_vec("CartPole-v1", plan=plan)
+    assert (env.backend, env.backend_reason) == ("thread", "thread: the plan asks for it")
+    env.close()
+
+
+CALLER = """
+import numpy as np
+from paceline import make_vec
+
+venv = make_vec("synthetic:faulty?fault={fault}&at=2", 2, on_fault="restart"{more})
+venv.reset(seed=0)
+venv.step(np.zeros(2, np.int64))
+*_, infos = venv.step(np.zeros(2, np.int64))
+print(venv.backend, infos["restarted"].tolist(), sorted({{fault.kind for fault in venv.faults}}))
+print(venv.backend_reason)
+venv.close()
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "more", "kind"),
+    [
+        ("kill", "", "RunnerDiedError"),
+        ("exit", "", "RunnerDiedError"),
+        ("hang", ", step_timeout_s=0.5", "EnvTimeoutError"),
+    ],
+)
+def test_auto_lets_no_environment_that_may_break_into_the_callers_process(fault: str, more: str, kind: str) -> None:
+    caller = [sys.executable, "-c", CALLER.format(fault=fault, more=more)]
+    done = subprocess.run(caller, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    told, reason = done.stdout.splitlines()
+    assert told == f"shm [True, True] ['{kind}']"
+    assert "on_fault restart" in reason and "no step was tried out in this one" in reason
+
+
+def test_auto_does_not_wait_for_an_environment_that_hangs_and_may_be_replaced() -> None:
+    script = (
+        "from paceline import make_vec\n"
+        "make_vec('synthetic:faulty?fault=hang&at=1', 2, on_fault='restart').close()\n"
+        "print('made')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "made\n", "")
+
+
+@pytest.mark.parametrize("has_processes", [True, False])
+def test_auto_chooses_processes_only_where_there_can_be_any(has_processes: bool) -> None:
+    def choose(num_env_runners: int | None = None, env_id: str = "synthetic:sleep?ms=2", **asked: Any) -> Any:
+        envs = [env_factory(env_id)] * 4
+        return make._choose("auto", num_env_runners, envs, has_processes=has_processes, **asked)
+
+    processes = "shm" if has_processes else "thread"
+    given = choose(2)
+    assert (given.backend, given.num_env_runners) == (processes, 2)
+    assert given.reason.startswith(f"{processes}: num_env_runners was given, and ")
+    assert choose(0) == Choice("serial", 0, "serial: num_env_runners is 0")
+    assert choose(better_in_process=["on_fault restart"]).backend == processes
+    assert choose().backend == "thread"
+    assert has_processes or choose(env_id="synthetic:busy?us=2000").backend == "serial"
+    assert choose(process_only=["memory_limit_bytes"]).backend == "shm", "which refuses, and says where it runs"
 
 
 def test_environments_are_divided_evenly() -> None:

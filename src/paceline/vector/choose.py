@@ -17,6 +17,7 @@ work does that is timed beside the environment.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
@@ -28,6 +29,7 @@ __all__ = [
     "ChosenBackend",
     "EnvCost",
     "choose_backend",
+    "choose_untried",
     "measure_env_cost",
     "serial_us",
     "shm_us",
@@ -70,6 +72,7 @@ MOST_PROCESSES_PER_CORE = 4
 """For environments that wait. Each process has memory of its own, and what it waits for may be a program that runs on
 the same cores, which no measurement in one process can see."""
 MOST_THREADS_PER_CORE = 32
+_NO_PROCESSES = "runner processes need Linux or macOS"
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def choose_backend(
     *,
     native_reason: str | None = None,
     releases_gil: bool | None = None,
-    needs_process: bool = False,
+    has_processes: bool = True,
 ) -> Choice:
     """Choose how to execute N environments.
 
@@ -104,21 +107,43 @@ def choose_backend(
         num_runners_useful: how many processes can compute at once: cores, within a container's quota.
         native_reason: why these environments can be stepped by native code; None if they cannot.
         releases_gil: whether a step lets other Python threads run, where that is known; None: what was measured.
-        needs_process: whether a step must be able to time out, which only a process can be ended for.
+        has_processes: whether there can be runner processes; else the choice is between this process and its threads.
     """
     cores = max(1, num_runners_useful)
-    if native_reason is not None and not needs_process:
+    if native_reason is not None:
         runners = min(num_envs, cores)
         return Choice("native", runners, f"native, {_count(runners, 'thread')}: {native_reason}")
-    if num_envs == 1 and not needs_process:
+    if num_envs == 1:
         return Choice("serial", 0, "serial: a single environment gains nothing from another process")
     if cost is None:
-        return _choose_unmeasured(num_envs, cores, needs_process)
-    lets_others_run = cost.releases_gil if releases_gil is None else releases_gil
-    threads = bool(lets_others_run) and not needs_process
-    if cost.waits and num_envs > 1:
-        return _choose_for_waiting(cost, num_envs, cores, threads=threads)
-    return _choose_for_computing(cost, num_envs, cores, threads=threads, needs_process=needs_process)
+        return _choose_unmeasured(num_envs, cores, has_processes=has_processes)
+    threads = bool(cost.releases_gil if releases_gil is None else releases_gil)
+    if not has_processes and not threads:
+        step = f"a step takes {_duration(cost.mean_us)} and lets no other thread run"
+        return Choice("serial", 0, f"serial: {step}, and {_NO_PROCESSES}")
+    if cost.waits:
+        return _choose_for_waiting(cost, num_envs, cores, threads=threads, has_processes=has_processes)
+    return _choose_for_computing(cost, num_envs, cores, threads=threads, has_processes=has_processes)
+
+
+def choose_untried(
+    num_envs: int, num_runners_useful: int, because: Sequence[str], *, has_processes: bool = True
+) -> Choice:
+    """Choose for environments that must not be tried out in this process, or need processes whatever a step costs.
+
+    Args:
+        num_envs: N.
+        num_runners_useful: how many processes can compute at once.
+        because: the arguments that say so, at least one.
+        has_processes: whether there can be runner processes; else threads come nearest.
+    """
+    cores = max(1, num_runners_useful)
+    runners = min(num_envs, cores)
+    need = f"{' and '.join(because)} {'needs' if len(because) == 1 else 'need'} processes"
+    if not has_processes:
+        return Choice("thread", runners, f"thread, {_count(runners, 'thread')}: {need}, but {_NO_PROCESSES}")
+    why = f"{_one_each(num_envs, cores)}; {need}, so no step was tried out in this one"
+    return Choice("shm", runners, f"shm, {_count(runners, 'runner')}: {why}")
 
 
 def serial_us(cost: EnvCost, num_envs: int) -> float:
@@ -152,26 +177,28 @@ def waiting_us(cost: EnvCost, num_envs: int, num_env_runners: int, waiter_us: fl
     return math.hypot(waiting, computing / cores)
 
 
-def _choose_unmeasured(num_envs: int, cores: int, needs_process: bool) -> Choice:
+def _choose_unmeasured(num_envs: int, cores: int, *, has_processes: bool) -> Choice:
     runners = min(num_envs, cores)
-    if runners == 1 and not needs_process:
+    if not has_processes:
+        return Choice("serial", 0, f"serial: a step's cost is not known, and {_NO_PROCESSES}")
+    if runners == 1:
         return Choice("serial", 0, "serial: there is one usable core, which processes would have to share")
-    why = "one for each usable core" if runners == cores else "one for each environment"
-    return Choice("shm", runners, f"shm, {_count(runners, 'runner')}: {why}; a step's cost is not known")
+    why = f"{_one_each(num_envs, cores)}; a step's cost is not known"
+    return Choice("shm", runners, f"shm, {_count(runners, 'runner')}: {why}")
 
 
-def _choose_for_computing(cost: EnvCost, num_envs: int, cores: int, *, threads: bool, needs_process: bool) -> Choice:
+def _one_each(num_envs: int, cores: int) -> str:
+    return "one for each usable core" if num_envs >= cores else "one for each environment"
+
+
+def _choose_for_computing(cost: EnvCost, num_envs: int, cores: int, *, threads: bool, has_processes: bool) -> Choice:
+    step = f"a step takes {_duration(cost.mean_us)}"
+    if cores == 1:
+        return Choice("serial", 0, f"serial: {step}, and there is one usable core, which processes would have to share")
     expected = {runners: shm_us(cost, num_envs, runners) for runners in range(1, min(num_envs, cores) + 1)}
     runners = _fewest_alike(expected)
     took = _duration(expected[runners])
-    step = f"a step takes {_duration(cost.mean_us)}"
     who = _count(runners, "runner")
-    if needs_process:
-        envs = _count(num_envs, "environment")
-        reason = f"a time limit needs processes; {step}, one of {envs} in {who} about {took}"
-        return Choice("shm", runners, f"shm, {who}: {reason}")
-    if cores == 1:
-        return Choice("serial", 0, f"serial: {step}, and there is one usable core, which processes would have to share")
     in_turn = serial_us(cost, num_envs)
     if in_turn < LEAST_GAIN * expected[runners]:
         runners = min((count for count in expected if count > 1), key=expected.__getitem__)
@@ -180,6 +207,8 @@ def _choose_for_computing(cost: EnvCost, num_envs: int, cores: int, *, threads: 
     if threads and cost.mean_us >= LEAST_FOR_THREADS_US:
         who = _count(runners, "thread")
         return Choice("thread", runners, f"thread, {who}: it lets other threads run; {sentence.format(who)}")
+    if not has_processes:
+        return Choice("serial", 0, f"serial: {step}, too short for threads, and {_NO_PROCESSES}")
     return Choice("shm", runners, f"shm, {who}: {sentence.format(who)}")
 
 
@@ -192,7 +221,7 @@ def _not_worth(cost: EnvCost, num_envs: int, runners: int, took_us: float) -> st
     )
 
 
-def _choose_for_waiting(cost: EnvCost, num_envs: int, cores: int, *, threads: bool) -> Choice:
+def _choose_for_waiting(cost: EnvCost, num_envs: int, cores: int, *, threads: bool, has_processes: bool) -> Choice:
     """Choose for environments that mostly wait: more runners than cores wait at the same time.
 
     A thread is as good as a process for that, costs next to nothing, and needs nothing to be pickled, if others can run
@@ -209,7 +238,7 @@ def _choose_for_waiting(cost: EnvCost, num_envs: int, cores: int, *, threads: bo
     runners, took_us = expect(MOST_PROCESSES_PER_CORE * cores, PROCESS_WAITER_US, cores)
     if threads:
         in_threads = expect(MOST_THREADS_PER_CORE * cores, THREAD_WAITER_US, 1)
-        if in_threads[1] <= LEAST_GAIN * took_us:
+        if not has_processes or in_threads[1] <= LEAST_GAIN * took_us:
             backend, (runners, took_us) = "thread", in_threads
     who = _count(runners, "thread" if backend == "thread" else "runner")
     return Choice(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from paceline.errors import PlanError
 from paceline.spec import Backend, EnvSpec, Plan
 from paceline.vector.base import VecEnv
 from paceline.vector.batched import VecOptions
-from paceline.vector.choose import Choice, choose_backend, measure_env_cost
+from paceline.vector.choose import Choice, choose_backend, choose_untried, measure_env_cost
 from paceline.vector.faults import FaultPolicy, OnFault
 from paceline.vector.group import InfoLevel
 from paceline.vector.native import NativeVecEnv
@@ -29,6 +30,9 @@ from paceline.vector.thread import ThreadVecEnv
 
 Env = gymnasium.Env[Any, Any]
 EnvLike = EnvSpec | EnvFactory | str | Callable[..., Env] | type[Env]
+
+_OF_PROCESSES = ("memory_limit_bytes", "start_method", "runner_threads", "runner_cores")
+"""Arguments that mean something to runner processes only."""
 
 
 def make_vec(
@@ -59,7 +63,9 @@ def make_vec(
         num_envs: N; may be left out if ``plan`` or N callables are given.
         plan: decides backend, runners, threads and pinning; the arguments for these must then be left out.
         backend: ``serial`` (this process), ``thread``, ``pipe`` and ``shm`` (runner processes), ``native`` (batched
-            C++), or ``auto``, which measures a step of the environment and picks; ``backend_reason`` says why.
+            C++), or ``auto``, which measures a step of the environment and picks; ``backend_reason`` says why. With
+            ``on_fault="restart"``, ``step_timeout_s`` or an argument of runner processes it takes processes, and tries
+            nothing out in this one.
         num_env_runners: R, processes or threads; default: one per usable core, at most N.
         batch_size: how many environments ``recv`` waits for; default: all.
         autoreset_mode: Gymnasium's autoreset mode.
@@ -68,7 +74,8 @@ def make_vec(
         on_fault: what to do when an environment breaks: ``raise``, or ``restart`` (replace it, mark the row, go on).
         max_restarts: environments replaced before the next fault is raised.
         step_timeout_s: longest time for a step or reset of all environments (not with serial and native).
-        memory_limit_bytes: what all runner processes together may use; default: 80 % of the machine's memory.
+        memory_limit_bytes: what all runner processes together may use; default: 80 % of the machine's memory. This and
+            the next three are for runner processes, and refused by backends without.
         start_method: how runner processes are started: ``spawn`` (a new interpreter each), ``forkserver`` (forks of one
             that has loaded everything; Linux), or None for what is quicker. Neither runs your ``__main__`` again.
         runner_threads: threads of the math libraries in each runner process.
@@ -84,6 +91,7 @@ def make_vec(
         ResourceError: no room for the shared memory, or no more processes.
         EnvError: an environment cannot be built.
     """
+    asked = _asked_of_processes(memory_limit_bytes, start_method, runner_threads, runner_cores)
     if plan is not None:
         if backend != "auto" or num_env_runners is not None or runner_threads != 1:
             raise PlanError(
@@ -107,8 +115,18 @@ def make_vec(
         faults=FaultPolicy(on_fault, max_restarts),
     )
     choice = _choose(
-        backend, num_env_runners, factories, needs_process=step_timeout_s is not None or bool(runner_cores)
+        backend,
+        num_env_runners,
+        factories,
+        process_only=asked,
+        better_in_process=_better_in_process(on_fault, step_timeout_s),
+        planned=plan is not None,
     )
+    if asked and choice.backend not in ("shm", "pipe"):
+        raise PlanError(
+            f"expected a backend with runner processes for {asked[0]}, got {choice.backend}; use backend shm or pipe, "
+            f"or leave {asked[0]} out"
+        )
     venv = _build(
         choice,
         factories,
@@ -143,26 +161,72 @@ def _build(choice: Choice, factories: Sequence[EnvFactory], options: VecOptions,
     return kind(factories, num_runners, options, processes)
 
 
+def _asked_of_processes(
+    memory_limit_bytes: int | None,
+    start_method: StartMethod | None,
+    runner_threads: int,
+    runner_cores: Sequence[Sequence[int]] | None,
+) -> list[str]:
+    """Return the names of the arguments that were given and that only runner processes can heed."""
+    given = (memory_limit_bytes is not None, start_method is not None, runner_threads != 1, runner_cores is not None)
+    return [name for name, there in zip(_OF_PROCESSES, given, strict=True) if there]
+
+
+def _better_in_process(on_fault: OnFault, step_timeout_s: float | None) -> list[str]:
+    """Return the names of the arguments that say: a step may hang, or take its process down."""
+    given = {"on_fault restart": on_fault == "restart", "step_timeout_s": step_timeout_s is not None}
+    return [name for name, there in given.items() if there]
+
+
 def _choose(
-    backend: Backend, num_env_runners: int | None, factories: Sequence[EnvFactory], *, needs_process: bool
+    backend: Backend,
+    num_env_runners: int | None,
+    factories: Sequence[EnvFactory],
+    *,
+    process_only: Sequence[str] = (),
+    better_in_process: Sequence[str] = (),
+    planned: bool = False,
+    has_processes: bool = os.name == "posix",
 ) -> Choice:
-    """Return the execution that was asked for, or, where none was, the one that a step's cost speaks for."""
+    """Return the execution that was asked for, or, where none was, the one that a step's cost speaks for.
+
+    Args:
+        backend: as asked for.
+        num_env_runners: R, if it was asked for.
+        factories: one for each environment.
+        process_only: arguments that only runner processes heed.
+        better_in_process: arguments for which processes are taken where there can be any.
+        planned: whether a plan asks.
+        has_processes: whether the system has what runner processes need.
+    """
     num_envs = len(factories)
-    if num_env_runners is not None or backend != "auto":
-        runners = _check_runners(backend, num_env_runners, num_envs)
-        named = backend if backend != "auto" else "shm" if runners else "serial"
-        return Choice(named, runners, f"{named}: it was asked for")
+    if backend != "auto":
+        who = "the plan asks for it" if planned else "it was asked for"
+        return Choice(backend, _check_runners(backend, num_env_runners, num_envs), f"{backend}: {who}")
+    if num_env_runners is not None:
+        return _choose_for_runners(_check_runners(backend, num_env_runners, num_envs), has_processes)
     useful = _useful_runners(num_envs)
-    if num_envs == 1 or (useful == 1 and needs_process):
-        return choose_backend(None, num_envs, useful, needs_process=needs_process)
     if factories[0].id.startswith(ENVPOOL_PREFIX):
         return Choice("native", useful, "native: EnvPool has this environment, and steps it in batches")
-    native_reason = None
-    if not needs_process and len(set(map(id, factories))) == 1:
-        native_reason = find_native_reason(factories[0])
-    # An environment that may hang must not be tried out in this process.
-    cost = None if native_reason or needs_process else measure_env_cost(factories[0])
-    return choose_backend(cost, num_envs, useful, native_reason=native_reason, needs_process=needs_process)
+    if process_only or better_in_process:
+        # An environment that may hang, or take its process down, must not be tried out in this one.
+        because = [*better_in_process, *process_only]
+        return choose_untried(num_envs, useful, because, has_processes=has_processes or bool(process_only))
+    if num_envs == 1:
+        return choose_backend(None, num_envs, useful)
+    native_reason = find_native_reason(factories[0]) if len(set(map(id, factories))) == 1 else None
+    cost = None if native_reason else measure_env_cost(factories[0])
+    return choose_backend(cost, num_envs, useful, native_reason=native_reason, has_processes=has_processes)
+
+
+def _choose_for_runners(num_env_runners: int, has_processes: bool) -> Choice:
+    """Return the execution of which only R is given."""
+    if num_env_runners == 0:
+        return Choice("serial", 0, "serial: num_env_runners is 0")
+    if has_processes:
+        return Choice("shm", num_env_runners, "shm: num_env_runners was given, and runners compute best in processes")
+    reason = "thread: num_env_runners was given, and runner processes need Linux or macOS"
+    return Choice("thread", num_env_runners, reason)
 
 
 def _factories(env: Any, num_envs: int | None, kwargs: dict[str, Any]) -> list[EnvFactory]:

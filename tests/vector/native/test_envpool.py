@@ -11,7 +11,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from paceline.envs import env_factory
-from paceline.errors import PlanError, RequestError, SpecError
+from paceline.errors import EnvRaisedError, PlanError, RequestError, SpecError
 from paceline.vector.base import VecEnv
 from paceline.vector.batched import VecOptions
 from paceline.vector.conformance import Case, VecEnvConformance
@@ -136,4 +136,29 @@ def test_what_a_pool_cannot_do_is_refused() -> None:
     venv = _vec("CartPole-v1")
     with pytest.raises(RequestError, match="below 2\\^31"):
         venv.reset(seed=[1, 2, 2**31])
+    venv.close()
+
+
+@pytest.mark.parametrize(("num_envs", "place"), [(1, (0, 7, 2, 1)), (2, (None, None, None, None))])
+def test_what_a_pool_raises_names_the_environment_where_that_is_known(num_envs: int, place: tuple[Any, ...]) -> None:
+    """A pool does not say which of its environments failed; of one there is no doubt."""
+
+    class Broken:
+        def send(self, *_: Any) -> None:
+            raise RuntimeError("the emulator is gone")
+
+        def close(self) -> None:
+            pass
+
+    venv = _vec("envpool:CartPole-v1", num_envs)
+    venv.reset(seed=[7, 8][:num_envs])
+    venv.step(np.zeros(num_envs, np.int64))
+    simulation: Any = venv._simulation
+    simulation._pools[0].handle.close()
+    simulation._pools = [simulation._pools[0]._replace(handle=Broken())]
+    with pytest.raises(EnvRaisedError, match="CartPole-v1 raised RuntimeError: the emulator is gone") as caught:
+        venv.step(np.ones(num_envs, np.int64))
+    error = caught.value
+    assert (error.env_index, error.seed, error.step, error.action) == place
+    assert "the emulator is gone" in error.original_traceback
     venv.close()

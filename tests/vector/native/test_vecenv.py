@@ -7,17 +7,22 @@ import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import gymnasium
+import mujoco
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
+from mujoco import batch
 
 from paceline.envs import env_factory
 from paceline.errors import EnvContractError, EnvRaisedError, PlanError, RequestError
 from paceline.vector.batched import BatchedVecEnv, VecOptions
 from paceline.vector.faults import FaultPolicy
 from paceline.vector.native import NativeVecEnv
+from paceline.vector.native import engine as engines
 from paceline.vector.serial import SerialVecEnv
 
 Maker = Callable[[VecOptions], BatchedVecEnv]
@@ -115,24 +120,143 @@ def test_nan_names_environment_seed_step_and_action(tmp_path: Path, monkeypatch:
     venv.close()
 
 
-def test_an_error_within_mujoco_names_the_environment() -> None:
+class BreakingBatch:
+    """MuJoCo's batch, but in one call one simulation runs into an error: it keeps its state, the others step."""
+
+    def __init__(self, inner: Any, index: int, at: int) -> None:
+        self._inner = inner
+        self._index = index
+        self._calls_left = at
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def step(self, ids: Any, nstep: int) -> None:
+        self._calls_left -= 1
+        if self._calls_left:
+            self._inner.step(ids, nstep=nstep)
+            return
+        everyone = np.arange(self._inner.nsim) if ids is None else ids
+        self._inner.step(everyone[everyone != self._index], nstep=nstep)
+        raise batch.SimulationError(np.array([self._index]), "stack overflow")
+
+    def error(self, index: int) -> str:
+        return "stack overflow" if index == self._index else ""
+
+
+class BreakingMujoco:
+    """The package, whose ``mj_step`` raises for one ``MjData`` in one of its steps."""
+
+    def __init__(self, data: Any, at: int) -> None:
+        self._data = data
+        self._calls_left = at
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(mujoco, name)
+
+    def mj_step(self, model: Any, data: Any, num_steps: int) -> None:
+        if data is self._data:
+            self._calls_left -= 1
+            if not self._calls_left:
+                raise mujoco.FatalError("stack overflow")
+        mujoco.mj_step(model, data, num_steps)
+
+
+class BreakingEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """The same as serial has it: raises once, in a step of the first life."""
+
+    steps_left = 0
+
+    def step(self, action: Any) -> Any:
+        type(self).steps_left -= 1
+        if not self.steps_left:
+            raise RuntimeError("stack overflow")
+        return super().step(action)
+
+
+def _break(venv: NativeVecEnv, index: int, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine: Any = venv._simulation._engine  # type: ignore[attr-defined]
+    if isinstance(engine, engines.BatchEngine):
+        engine._batch = BreakingBatch(engine._batch, index, at)  # type: ignore[assignment]
+    else:
+        monkeypatch.setattr(engines, "mujoco", BreakingMujoco(engine._datas[index], at))
+
+
+@pytest.mark.parametrize("env", ["HalfCheetah-v5", "Ant-v5"])
+def test_an_error_within_mujoco_names_environment_seed_step_and_action(
+    env: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Too many contacts for the arena is an error that MuJoCo raises for one simulation."""
-    venv = NativeVecEnv(env_factory("HalfCheetah-v5"), 3, 2, VecOptions())
-    venv.reset(seed=0)
+    venv = NativeVecEnv(env_factory(env), 3, 2, VecOptions())
+    _break(venv, 1, 2, monkeypatch)
+    venv.reset(seed=[5, 6, 7])
+    actions = np.zeros(venv.action_space.shape or (), np.float32)
+    actions[1] = 0.25
+    venv.step(actions)
+    with pytest.raises(EnvRaisedError, match=r"^MuJoCo raised in an environment: stack overflow \(env 1, ") as caught:
+        venv.step(actions)
+    error = caught.value
+    assert (error.env_index, error.seed, error.step, error.action) == (1, 6, 2, actions[1].tolist())
+    assert "stack overflow" in error.original_traceback and "Traceback" in error.original_traceback
+    with pytest.raises(RequestError, match="after it failed"):
+        venv.step(actions)
+    venv.close()
+
+
+@pytest.mark.parametrize("mode", [SAME, NEXT, DISABLED])
+@pytest.mark.parametrize("env", ["HalfCheetah-v5", "Ant-v5"])
+def test_an_error_within_mujoco_is_mended_as_serial_mends_it(
+    env: str, mode: AutoresetMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = 5
+    options = VecOptions(autoreset_mode=mode, faults=FaultPolicy("restart", 2))
+    factory = env_factory(env, max_episode_steps=6)
+    ours = NativeVecEnv(factory, 3, 2, options)
+    _break(ours, 1, at, monkeypatch)
+    BreakingEnv.steps_left = at
+    theirs = SerialVecEnv([factory, env_factory(lambda: BreakingEnv(factory())), factory], options)
+    for venv in (ours, theirs):
+        venv.reset(seed=1)
+    rng = np.random.default_rng(0)
+    for step in range(12):
+        actions = rng.uniform(-1, 1, ours.action_space.shape or ()).astype(np.float32)
+        found, expected = ours.step(actions), theirs.step(actions)
+        for part, other in zip(found[:4], expected[:4], strict=True):
+            _require_same(part, other, f"step {step}")
+        for name in ("restarted", "reset_rows"):
+            _require_same(getattr(ours._arrays, name), getattr(theirs._arrays, name), f"{name} {step}")
+        assert ("restarted" in found[4]) == (step == at - 1)
+        if mode is DISABLED and (over := found[2] | found[3]).any():
+            _require_same(ours.reset(mask=over)[0], theirs.reset(mask=over)[0], f"reset after step {step}")
+    told, serials = ours.faults[0], theirs.faults[0]
+    assert (told.env_index, told.kind, told.step, told.action, told.new_seed) == (
+        serials.env_index, "EnvRaisedError", serials.step, serials.action, serials.new_seed,
+    )  # fmt: skip
+    assert len(ours.faults) == 1 and ours.statistics().restarts == 1 and ours.env_seeds == theirs.env_seeds
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize("env", ["Reacher-v5", "Ant-v5"])
+def test_an_error_within_a_reset_names_environment_and_seed(env: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    venv = NativeVecEnv(env_factory(env), 3, 2, VecOptions())
     engine: Any = venv._simulation._engine  # type: ignore[attr-defined]
 
-    class Broken:
-        def step(self, ids: Any, nstep: int) -> None:
-            from mujoco import batch
+    def fail(*_: Any, **__: Any) -> None:
+        raise mujoco.FatalError("stack overflow")
 
-            raise batch.SimulationError(np.array([1]), "stack overflow")
+    def fail_in_batch(*_: Any, **__: Any) -> None:
+        raise batch.SimulationError(np.array([2]), "stack overflow")
 
-        def error(self, index: int) -> str:
-            return "stack overflow"
-
-    engine._batch = Broken()
-    with pytest.raises(EnvRaisedError, match=r"MuJoCo raised in an environment: stack overflow \(env 1\)"):
-        venv.step(np.zeros((3, 6), np.float32))
+    if isinstance(engine, engines.BatchEngine):
+        engine._batch = SimpleNamespace(reset=fail_in_batch, error=lambda index: "stack overflow")  # type: ignore[assignment]
+    else:
+        fake = SimpleNamespace(mj_resetData=mujoco.mj_resetData, mj_forward=fail)
+        monkeypatch.setattr(engines, "mujoco", fake)
+    with pytest.raises(EnvRaisedError, match="MuJoCo raised in an environment: stack overflow") as caught:
+        venv.reset(seed=[5, 6, 7])
+    place = (caught.value.env_index, caught.value.seed, caught.value.step, caught.value.action)
+    assert place == ((2, 7, 0, None) if env == "Reacher-v5" else (0, 5, 0, None))
     venv.close()
 
 
@@ -174,9 +298,10 @@ def test_a_step_is_under_way_after_send() -> None:
     done = threading.Event()
     advance = venv._simulation.advance
 
-    def advance_and_tell(*args: Any) -> None:
-        advance(*args)
+    def advance_and_tell(*args: Any) -> Any:
+        failures = advance(*args)
         done.set()
+        return failures
 
     venv._simulation.advance = advance_and_tell  # type: ignore[method-assign]
     venv.send(np.zeros((4, 6), np.float32))

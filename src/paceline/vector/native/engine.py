@@ -24,7 +24,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from paceline.errors import EnvRaisedError
+from paceline.vector.native.simulation import BeginFailedError, Failure
 from paceline.vector.native.task import Fields, Floats
 
 try:
@@ -46,7 +46,7 @@ class Engine(ABC):
     fields: dict[str, Floats]
 
     @abstractmethod
-    def step(self, env_ids: EnvIds | None, controls: NDArray[Any], num_steps: int) -> None:
+    def step(self, env_ids: EnvIds | None, controls: NDArray[Any], num_steps: int) -> Sequence[Failure]:
         """Advance environments by ``num_steps`` physics steps.
 
         Args:
@@ -54,13 +54,17 @@ class Engine(ABC):
             controls: ``[B, nu]``.
             num_steps: physics steps of one environment step.
 
-        Raises:
-            EnvRaisedError: MuJoCo raised an error in a simulation.
+        Returns:
+            Simulations in which MuJoCo raised an error, ascending; the others have stepped.
         """
 
     @abstractmethod
     def reset(self, env_ids: EnvIds, qpos: Floats, qvel: Floats) -> None:
-        """Reset environments and put them into states ``qpos`` ``[B, nq]``, ``qvel`` ``[B, nv]``."""
+        """Reset environments and put them into states ``qpos`` ``[B, nq]``, ``qvel`` ``[B, nv]``.
+
+        Raises:
+            BeginFailedError: MuJoCo raised an error in a simulation.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -100,27 +104,33 @@ class BatchEngine(Engine):
         self._controls = self.fields["ctrl"]
         self._derived = bool(fields)
 
-    def step(self, env_ids: EnvIds | None, controls: NDArray[Any], num_steps: int) -> None:
+    def step(self, env_ids: EnvIds | None, controls: NDArray[Any], num_steps: int) -> Sequence[Failure]:
         """Advance environments."""
         self._controls[slice(None) if env_ids is None else env_ids] = controls
         try:
             self._batch.step(env_ids, nstep=num_steps)
         except mujoco_batch.SimulationError as error:
-            index = int(error.ids[0])
-            raise _raised(self._batch.error(index), index) from error
+            return self._failures(error)
+        return ()
 
     def reset(self, env_ids: EnvIds, qpos: Floats, qvel: Floats) -> None:
         """Reset environments and put them into states."""
-        self._batch.reset(env_ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
-        self.fields["qpos"][env_ids] = qpos
-        self.fields["qvel"][env_ids] = qvel
-        if self._derived:  # the next step computes everything anew: only what is read now needs this
-            self._batch.forward(env_ids)
+        try:
+            self._batch.reset(env_ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+            self.fields["qpos"][env_ids] = qpos
+            self.fields["qvel"][env_ids] = qvel
+            if self._derived:  # the next step computes everything anew: only what is read now needs this
+                self._batch.forward(env_ids)
+        except mujoco_batch.SimulationError as error:
+            raise BeginFailedError(self._failures(error)[0]) from error
 
     def close(self) -> None:
         """Give the threads back."""
         self.fields = {}
         del self._batch
+
+    def _failures(self, error: Any) -> list[Failure]:
+        return [Failure(index, self._batch.error(index), error) for index in sorted(error.ids.tolist())]
 
 
 class DataEngine(Engine):
@@ -152,7 +162,7 @@ class DataEngine(Engine):
         self.fields["ctrl"] = np.zeros((num_envs, model.nu))
         self._due: deque[int] = deque()
         self._num_steps = 1
-        self._failures: list[tuple[int, Exception]] = []
+        self._failures: list[Failure] = []
         self._calls: SimpleQueue[bool] = SimpleQueue()
         self._answers: SimpleQueue[bool] = SimpleQueue()
         self._helpers = [
@@ -162,7 +172,7 @@ class DataEngine(Engine):
         for helper in self._helpers:
             helper.start()
 
-    def step(self, env_ids: EnvIds | None, controls: NDArray[Any], num_steps: int) -> None:
+    def step(self, env_ids: EnvIds | None, controls: NDArray[Any], num_steps: int) -> Sequence[Failure]:
         """Advance environments."""
         indices = range(len(self._datas)) if env_ids is None else env_ids.tolist()
         self.fields["ctrl"][slice(None) if env_ids is None else env_ids] = controls
@@ -176,10 +186,11 @@ class DataEngine(Engine):
         self._work()
         for _ in helpers:
             self._answers.get()
-        if self._failures:
-            index, cause = self._failures[0]
-            raise _raised(str(cause), index) from cause
         self._gather(env_ids)
+        if not self._failures:
+            return ()
+        failures, self._failures = sorted(self._failures, key=lambda failure: failure.env_index), []
+        return failures
 
     def reset(self, env_ids: EnvIds, qpos: Floats, qvel: Floats) -> None:
         """Reset environments and put them into states."""
@@ -188,7 +199,10 @@ class DataEngine(Engine):
             mujoco.mj_resetData(self._model, data)
             data.qpos[:] = position
             data.qvel[:] = velocity
-            mujoco.mj_forward(self._model, data)
+            try:
+                mujoco.mj_forward(self._model, data)
+            except Exception as error:
+                raise BeginFailedError(Failure(index, str(error), error)) from error
         self.fields["ctrl"][env_ids] = 0.0
         self._gather(env_ids)
 
@@ -219,7 +233,7 @@ class DataEngine(Engine):
                 if self._contact_forces:
                     mujoco.mj_rnePostConstraint(model, data)
             except Exception as error:
-                self._failures.append((index, error))
+                self._failures.append(Failure(index, str(error), error))
 
     def _gather(self, env_ids: EnvIds | None) -> None:
         """Copy fields out of the ``MjData``: one concatenation per field instead of one assignment per environment."""
@@ -229,10 +243,6 @@ class DataEngine(Engine):
                 np.concatenate(views, out=out.reshape(-1, *out.shape[2:]))
             else:
                 out[env_ids] = [views[index] for index in env_ids.tolist()]
-
-
-def _raised(message: str, env_index: int) -> EnvRaisedError:
-    return EnvRaisedError(f"MuJoCo raised in an environment: {message}".rstrip(". "), env_index=env_index)
 
 
 def only(fields: Fields, env_ids: EnvIds | None) -> Fields:

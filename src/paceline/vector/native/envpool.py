@@ -8,6 +8,7 @@ wants it; in the other autoreset modes it is told when to.
 
 from __future__ import annotations
 
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from gymnasium import spaces
 from paceline.errors import EnvNotFoundError, EnvRaisedError, PlanError, RequestError, SpecError, UnsupportedSpaceError
 from paceline.vector.arrays import VecArrays
 from paceline.vector.batched import VecOptions
-from paceline.vector.native.simulation import EnvIds, Simulation
+from paceline.vector.native.simulation import EnvIds, Failure, Simulation
 from paceline.vector.native.task import Columns
 
 _SEED_BELOW = 2**31
@@ -109,7 +110,7 @@ class EnvpoolSimulation(Simulation):
             results.append((ids, infos))
         self._results = results
 
-    def advance(self, env_ids: EnvIds | None, arrays: VecArrays) -> None:
+    def advance(self, env_ids: EnvIds | None, arrays: VecArrays) -> Sequence[Failure]:
         """Step environments."""
         parts = self._parts(self._everyone if env_ids is None else env_ids)
         for pool, chosen in parts:
@@ -128,6 +129,7 @@ class EnvpoolSimulation(Simulation):
             arrays.truncated[rows] = truncated
             results.append((ids, infos))
         self._results = results
+        return ()
 
     def step_infos(self, env_ids: EnvIds | None) -> Columns:
         """Return EnvPool's own infos of the last step, such as ``elapsed_step``."""
@@ -203,7 +205,8 @@ class EnvpoolSimulation(Simulation):
             return function(*args, **kwargs)
         except Exception as error:
             raise EnvRaisedError(
-                f"EnvPool's {self._name} raised {type(error).__name__}: {error}".rstrip(". ")
+                f"EnvPool's {self._name} raised {type(error).__name__}: {error}".rstrip(". "),
+                original_traceback="".join(traceback.format_exception(error)),
             ) from error
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -14,6 +15,26 @@ from paceline.vector.arrays import VecArrays
 from paceline.vector.native.task import Columns
 
 EnvIds = NDArray[np.int64]
+
+
+class Failure(NamedTuple):
+    """An environment whose library raised an error; the state that it had before is what it has."""
+
+    env_index: int
+    message: str
+    cause: Exception
+
+
+class BeginFailedError(Exception):
+    """An episode cannot begin.
+
+    Attributes:
+        failure: where, and why.
+    """
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
 
 
 class Simulation(ABC):
@@ -42,13 +63,23 @@ class Simulation(ABC):
             env_ids: which, ascending.
             seeds: one each; None, or a None among them, goes on with the environment's generator.
             arrays: arrays of all N.
+
+        Raises:
+            BeginFailedError: the library raised in an environment, which is known.
+            EnvError: it raised, and that is all there is to know.
         """
 
     @abstractmethod
-    def advance(self, env_ids: EnvIds | None, arrays: VecArrays) -> None:
+    def advance(self, env_ids: EnvIds | None, arrays: VecArrays) -> Sequence[Failure]:
         """Step ``env_ids`` (ascending; None: all) with their rows of the actions.
 
         Writes their rows of observations, rewards, terminated and truncated.
+
+        Returns:
+            Environments in which the library raised, ascending; the others have stepped.
+
+        Raises:
+            EnvError: the library raised, and it is not known where.
         """
 
     @abstractmethod

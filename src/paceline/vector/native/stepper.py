@@ -5,6 +5,7 @@ The exceptions are rare steps: episodes that end, and infos of some environments
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,14 +13,14 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from paceline.errors import EnvContractError, EnvError, RequestError
+from paceline.errors import EnvContractError, EnvError, EnvRaisedError, RequestError
 from paceline.vector.arrays import VecArrays
 from paceline.vector.batched import VecOptions
 from paceline.vector.breach import has_nan
 from paceline.vector.faults import Fault, replacement_seed
 from paceline.vector.group import plain_action
 from paceline.vector.infos import Info, InfoColumns, InfoRecord
-from paceline.vector.native.simulation import Simulation
+from paceline.vector.native.simulation import BeginFailedError, Failure, Simulation
 from paceline.vector.native.task import Columns
 from paceline.vector.selection import EnvIds
 from paceline.vector.spaces import copy_rows, float_leaves, map_tree, take_row
@@ -37,7 +38,8 @@ class Stepper:
         options: mode, infos and what to do about NaN.
 
     Attributes:
-        faults: environments that returned NaN and were begun anew; whoever reads them takes them out.
+        faults: environments that raised or returned NaN in a step, and were begun anew; whoever reads them takes them
+            out.
         seeds: the seed that each environment was last reset with, or None.
     """
 
@@ -69,13 +71,14 @@ class Stepper:
 
         Raises:
             RequestError: seeds that the simulation cannot take.
+            EnvRaisedError: the simulation raised in an environment.
             EnvContractError: an observation is NaN.
         """
         given = None if seeds is None or all(seed is None for seed in seeds) else list(seeds)
         for index, seed in zip(env_ids.tolist(), given or (), strict=False):
             self.seeds[index] = self.seeds[index] if seed is None else seed
         arrays = self._arrays
-        self._simulation.begin(env_ids, given, arrays)
+        self._begin(env_ids, given)
         for flags in (self._over, arrays.terminated, arrays.truncated, arrays.reset_rows, arrays.restarted):
             flags[env_ids] = False
         arrays.rewards[env_ids] = 0.0
@@ -93,6 +96,7 @@ class Stepper:
         """Step ``env_ids`` (ascending; None: all) with their rows of the actions.
 
         Raises:
+            EnvRaisedError: the simulation raised in an environment.
             EnvContractError: an observation or reward is NaN.
             RequestError: ``DISABLED`` mode and an episode is over.
         """
@@ -114,12 +118,13 @@ class Stepper:
             return records
         for array, kept in self._kept:
             kept[rows] = array[rows]
-        self._simulation.advance(live, arrays)
-        if len(begun):
-            self._note_begun(begun)
         stepped: Any = slice(None) if live is None else live
         self._steps[stepped] += 1
-        spoilt = self._refuse_nan(live, stepped=True)
+        failures = self._advance(live)
+        if len(begun):
+            self._note_begun(begun)
+        spoilt = self._mend_failures(failures) if failures else []
+        spoilt += self._refuse_nan(live, stepped=True)
         ended = arrays.terminated[stepped] | arrays.truncated[stepped]
         some_ended = bool(ended.any())
         columns: Columns = {}
@@ -140,6 +145,35 @@ class Stepper:
             elif info:
                 records.append(InfoRecord(index, None, info))
         return records
+
+    def _advance(self, live: EnvIds | None) -> Sequence[Failure]:
+        try:
+            return self._simulation.advance(live, self._arrays)
+        except EnvError as error:
+            self._locate(error, self._everyone if live is None else live, stepped=True)
+            raise
+
+    def _begin(self, env_ids: EnvIds, seeds: list[int | None] | None) -> None:
+        try:
+            self._simulation.begin(env_ids, seeds, self._arrays)
+        except BeginFailedError as error:
+            raise self._raised(error.failure, stepped=False) from error
+        except EnvError as error:
+            self._locate(error, env_ids, stepped=False)
+            raise
+
+    def _mend_failures(self, failures: Sequence[Failure]) -> list[int]:
+        """Begin environments anew in which the simulation raised; return which.
+
+        Raises:
+            EnvRaisedError: faults are not to be mended.
+        """
+        for failure in failures:
+            error = self._raised(failure, stepped=True)
+            if not self._restarts_faults:
+                raise error from failure.cause
+            self._mend(failure.env_index, error)
+        return [failure.env_index for failure in failures]
 
     def _begin_due(self, chosen: EnvIds) -> tuple[EnvIds, list[InfoRecord]]:
         """Begin the episodes that are due in the step after an end; return the environments that are still to step."""
@@ -168,7 +202,7 @@ class Stepper:
         """Keep the final observations, begin the next episodes, and return their infos."""
         arrays, simulation = self._arrays, self._simulation
         copy_rows(arrays.observations, arrays.final_observations, ended_ids)
-        simulation.begin(ended_ids, None, arrays)
+        self._begin(ended_ids, None)
         if self._level == "all":
             return _rows_of(ended_ids, simulation.reset_infos(ended_ids))
         return {index: {} for index in ended_ids.tolist()}
@@ -197,7 +231,7 @@ class Stepper:
         for index in (self._everyone if env_ids is None else env_ids).tolist():
             message = self._nan_in(index)
             if message is not None:
-                error = self._explain(message, index, stepped)
+                error = EnvContractError(message, **self._place(index, stepped=stepped))
                 if not (self._restarts_faults and stepped):
                     raise error
                 self._mend(index, error)
@@ -213,14 +247,27 @@ class Stepper:
             return "expected a reward that is a number, got NaN; mend the actions, or the task's arguments"
         return None
 
-    def _explain(self, message: str, index: int, stepped: bool) -> EnvError:
-        return EnvContractError(
-            message,
-            env_index=index,
-            seed=self.seeds[index],
-            step=int(self._steps[index]),
-            action=plain_action(take_row(self._arrays.actions, index)) if stepped else None,
+    def _place(self, index: int, *, stepped: bool) -> dict[str, Any]:
+        """Return what an error says of an environment: which, with which seed, in which step, after which action."""
+        return {
+            "env_index": index,
+            "seed": self.seeds[index],
+            "step": int(self._steps[index]),
+            "action": plain_action(take_row(self._arrays.actions, index)) if stepped else None,
+        }
+
+    def _raised(self, failure: Failure, *, stepped: bool) -> EnvRaisedError:
+        return EnvRaisedError(
+            f"MuJoCo raised in an environment: {failure.message}".rstrip(". "),
+            original_traceback="".join(traceback.format_exception(failure.cause)),
+            **self._place(failure.env_index, stepped=stepped),
         )
+
+    def _locate(self, error: EnvError, env_ids: EnvIds, *, stepped: bool) -> None:
+        """Raise an error that does not say where anew, with the place, if no other environment was stepped or reset."""
+        if len(env_ids) == 1:
+            place = self._place(int(env_ids[0]), stepped=stepped)
+            raise type(error)(str(error), original_traceback=error.original_traceback, **place) from error
 
     def _mend(self, index: int, error: EnvError) -> None:
         """Make the row a restarted one; the next episode begins from another seed."""

@@ -31,9 +31,9 @@ class TestMujoco(VecEnvConformance):
         return NativeVecEnv(env_factory(env), num_envs, min(2, num_envs), VecOptions(**options))
 
 
-class TestMujocoWithinTheLastBit(TestMujoco):
-    """Rewards that Gymnasium computes with ``pow``."""
+class TestMujocoNearly(TestMujoco):
+    """The task whose reward Gymnasium computes with ``pow``."""
 
     cases = tuple(Case("InvertedDoublePendulum-v5?max_episode_steps=6", mode) for mode in (SAME, NEXT, DISABLED))
     env = "InvertedDoublePendulum-v5?max_episode_steps=6"
-    tolerance = 1e-15
+    tolerance = 1e-14

@@ -62,7 +62,7 @@ class InvertedDoublePendulum(Task):
         tip, qvel = data["site_xpos"][:, 0], data["qvel"]
         x, y = tip[:, 0], tip[:, 2]
         terminated: NDArray[np.bool_] = y <= 1
-        # Gymnasium squares scalars with pow(), which may differ from x * x in the last bit.
+        # Gymnasium squares scalars with pow(), which rounds differently now and then: hence equal to 1e-14 only.
         distance = 0.01 * np.square(x) + np.square(y - 2)
         velocity = 0.001 * np.square(qvel[:, 1]) + 0.005 * np.square(qvel[:, 2])
         alive = self.options["healthy_reward"] * (~terminated).astype(np.int64)

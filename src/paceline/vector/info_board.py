@@ -80,27 +80,30 @@ class InfoWriter:
 
 
 class InfoReader:
-    """The caller's end of the board, for one runner.
+    """The caller's end of the board, for one runner, or for several whose infos look alike.
 
     Args:
         cells: as of :class:`InfoWriter`.
-        envs: the runner's environments.
+        envs: their environments.
+
+    Attributes:
+        schema: what their infos look like; empty until that was told.
     """
 
     def __init__(self, cells: NDArray[np.float64], envs: range) -> None:
         self._cells = cells[:, envs.start : envs.stop]
         self._first = envs.start
-        self._schema = InfoSchema((), ())
+        self.schema = InfoSchema((), ())
         self._rows: list[NDArray[Any]] = []
 
     def learn(self, schema: InfoSchema) -> None:
         """Note what the runner's infos look like from now on."""
-        self._schema = schema
+        self.schema = schema
         self._rows = [_cells_of(row, kind) for row, kind in zip(self._cells, schema.types, strict=False)]
 
     def read(self) -> InfoColumns:
         """Return a copy of what lies on the board."""
-        keys, types = self._schema
+        keys, types = self.schema
         columns: list[NDArray[Any]] = [row.astype(kind) for row, kind in zip(self._rows, types, strict=True)]
         return InfoColumns(self._first, keys, types, columns)
 

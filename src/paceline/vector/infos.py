@@ -50,6 +50,10 @@ class InfoColumns(NamedTuple):
         return [InfoRecord(self.first + k, None, dict(zip(self.keys, row, strict=True))) for k, row in enumerate(rows)]
 
 
+Said = InfoColumns | list[InfoRecord]
+"""What a runner says of a step."""
+
+
 def pack(records: Sequence[InfoRecord], count: int) -> InfoColumns | None:
     """Return ``records`` as columns, or None if they are not alike.
 
@@ -87,12 +91,12 @@ def join(parts: Sequence[InfoColumns], num_envs: int) -> Info | None:
         return None
     infos: Info = {}
     for k, key in enumerate(head.keys):
-        infos[key] = np.concatenate([part.columns[k] for part in parts])
+        infos[key] = head.columns[k] if len(parts) == 1 else np.concatenate([part.columns[k] for part in parts])
         infos[f"_{key}"] = np.ones(num_envs, dtype=np.bool_)
     return infos
 
 
-def in_order(found: Mapping[int, InfoColumns | list[InfoRecord]]) -> list[InfoRecord] | list[InfoColumns]:
+def in_order(found: Mapping[int, Said]) -> list[InfoRecord] | list[InfoColumns]:
     """Return what runners said of a step, in the order of their slots: as columns if all of them are such."""
     items = [found[slot] for slot in sorted(found)]
     columns = [item for item in items if isinstance(item, InfoColumns)]

@@ -21,8 +21,8 @@ from paceline.envs import EnvFactory
 from paceline.errors import EnvTimeoutError, PacelineError, RunnerDiedError
 from paceline.vector.arrays import Layout, VecArrays
 from paceline.vector.batched import Infos, VecOptions
-from paceline.vector.info_board import InfoReader
-from paceline.vector.infos import InfoColumns, InfoRecord, in_order
+from paceline.vector.info_board import InfoReader, InfoSchema
+from paceline.vector.infos import InfoColumns, InfoRecord, Said, in_order
 from paceline.vector.ring import Ring
 from paceline.vector.runners.memory import create_block, grow_block
 from paceline.vector.runners.processes import ProcessOptions, ProcessVecEnv
@@ -50,6 +50,7 @@ class ShmVecEnv(ProcessVecEnv):
         self._requests = [Ring(cells) for cells in self._arrays.requests]
         self._completions = [Ring(cells) for cells in self._arrays.completions]
         self._boards = [InfoReader(self._arrays.info_cells, runner.envs) for runner in self._runners]
+        self._whole_board: InfoReader | None = None
         self._sent_s = np.zeros(self.num_envs)
         self._awaited: list[int] = []  # runners of a step of all environments that have not finished it
         self._readiness = Readiness(self._runners, self._waiting)
@@ -83,7 +84,7 @@ class ShmVecEnv(ProcessVecEnv):
 
     def _finish_all(self) -> Infos:
         deadline = self._deadline()
-        found: dict[int, InfoColumns | list[InfoRecord]] = {}
+        found: dict[int, Said | InfoReader] = {}
         failures: dict[int, PacelineError] = {}
         awaited = self._awaited = list(self._slots)
         while awaited:
@@ -103,24 +104,25 @@ class ShmVecEnv(ProcessVecEnv):
                         self._finished(other, signal, found, failures)
         if failures:
             raise failures[min(failures)]  # of several broken environments, the first is told
-        return in_order(found)
+        if not found:
+            return []
+        on_board = [item for item in found.values() if isinstance(item, InfoReader)]
+        if self._whole_board is not None and len(on_board) == self.num_env_runners:
+            return [self._whole_board.read()]
+        return in_order({slot: item.read() if isinstance(item, InfoReader) else item for slot, item in found.items()})
 
     def _finished(
-        self,
-        slot: int,
-        value: int,
-        found: dict[int, InfoColumns | list[InfoRecord]],
-        failures: dict[int, PacelineError],
+        self, slot: int, value: int, found: dict[int, Said | InfoReader], failures: dict[int, PacelineError]
     ) -> None:
         """Note that a runner has finished a step of all its environments, and take what it has to say of it."""
         if is_on_board(value):
-            found[slot] = self._boards[slot].read()
+            found[slot] = self._boards[slot]
         elif value != self._all_done[slot]:
             try:
                 message = self._step_message(slot)  # it is there, or on its way
                 found[slot] = message.infos
                 if message.schema is not None:
-                    self._boards[slot].learn(message.schema)
+                    self._learn(slot, message.schema)
             except RunnerDiedError:  # in the middle of the message: it has not finished then
                 self._mend_ended(slot)
                 return
@@ -128,9 +130,15 @@ class ShmVecEnv(ProcessVecEnv):
                 failures[slot] = error
         self._awaited.remove(slot)
 
-    def _bury(
-        self, slot: int, found: dict[int, InfoColumns | list[InfoRecord]], failures: dict[int, PacelineError]
-    ) -> None:
+    def _learn(self, slot: int, schema: InfoSchema) -> None:
+        """Note what a runner's infos look like; where all look alike, they are read in one go."""
+        self._boards[slot].learn(schema)
+        self._whole_board = None
+        if all(board.schema == schema for board in self._boards):
+            self._whole_board = InfoReader(self._arrays.info_cells, range(self.num_envs))
+            self._whole_board.learn(schema)
+
+    def _bury(self, slot: int, found: dict[int, Said | InfoReader], failures: dict[int, PacelineError]) -> None:
         """Replace a runner that died; what it finished before counts."""
         if slot in self._awaited and (value := self._readiness.take(slot)):
             self._finished(slot, value, found, failures)

@@ -40,3 +40,25 @@ def cartpole() -> gymnasium.Env[Any, Any]:
 
 def truncated() -> gymnasium.Env[Any, Any]:
     return Chatty(env_factory("synthetic:busy?us=0&episode_length=5")())
+
+
+class Fitful(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Returns numbers as infos, but is silent, or says something else, every third step, as its seed tells."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self.count = 0
+
+    def reset(self, *, seed: int | None = None, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        self.count = seed or 0
+        return self.env.reset(seed=seed, **kwargs)
+
+    def step(self, action: Any) -> Any:
+        self.count += 1
+        observation, reward, terminated, truncated, _ = self.env.step(action)
+        told = ({"x": 0.5 * self.count, "n": self.count}, {}, {"x": 0.5 * self.count, "n": self.count, "more": 1})
+        return observation, reward, terminated, truncated, told[(self.count // 4) % 3]
+
+
+def fitful() -> gymnasium.Env[Any, Any]:
+    return Fitful(env_factory("synthetic:busy?us=0&episode_length=1000")())

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from gymnasium.vector import AutoresetMode
-
 from paceline.envs import env_factory
 from paceline.vector.base import VecEnv
 from paceline.vector.batched import VecOptions
-from paceline.vector.conformance import Case, VecEnvConformance
+from paceline.vector.conformance import VecEnvConformance, cases_of
 from paceline.vector.native import NativeVecEnv
-
-SAME, NEXT, DISABLED = AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED
 
 
 class TestMujoco(VecEnvConformance):
-    cases = tuple(
-        Case(f"{name}-v5?max_episode_steps=6", mode)
-        for name, mode in (
-            ("HalfCheetah", SAME), ("Hopper", NEXT), ("Walker2d", DISABLED), ("Swimmer", SAME),
-            ("InvertedPendulum", NEXT), ("Reacher", DISABLED), ("Pusher", SAME), ("Ant", NEXT), ("Humanoid", SAME),
-            ("HumanoidStandup", NEXT),
+    cases = cases_of(
+        f"{name}-v5?max_episode_steps=6"
+        for name in (
+            "HalfCheetah", "Hopper", "Walker2d", "Swimmer", "InvertedPendulum", "Reacher", "Pusher", "Ant", "Humanoid",
+            "HumanoidStandup",
         )
     )  # fmt: skip
     env = "Hopper-v5?max_episode_steps=6"
@@ -34,6 +29,6 @@ class TestMujoco(VecEnvConformance):
 class TestMujocoNearly(TestMujoco):
     """The task whose reward Gymnasium computes with ``pow``."""
 
-    cases = tuple(Case("InvertedDoublePendulum-v5?max_episode_steps=6", mode) for mode in (SAME, NEXT, DISABLED))
+    cases = cases_of(["InvertedDoublePendulum-v5?max_episode_steps=6"])
     env = "InvertedDoublePendulum-v5?max_episode_steps=6"
     tolerance = 1e-14

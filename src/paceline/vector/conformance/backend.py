@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
@@ -28,11 +28,17 @@ class Case(NamedTuple):
         return f"{self.env.partition(':')[2] or self.env}-{self.mode.name.lower()}".replace("&info=all", "")
 
 
-def _case(obs: str, action: str, mode: AutoresetMode) -> Case:
-    return Case(f"synthetic:spaces?obs={obs}&action={action}&episode_length=6&info=all", mode)
+SAME, NEXT, DISABLED = MODES = AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED
+_SPACES = (
+    ("box", "discrete"), ("image", "box"), ("discrete", "multidiscrete"), ("multidiscrete", "multibinary"),
+    ("multibinary", "dict"), ("dict", "tuple"), ("tuple", "box"), ("nested", "dict"),
+)  # fmt: skip
+"""Every kind of observation space, each with one of the action spaces, of which every kind is there, too."""
 
 
-SAME, NEXT, DISABLED = AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED
+def cases_of(envs: Iterable[str]) -> tuple[Case, ...]:
+    """Return each of ``envs`` in each autoreset mode."""
+    return tuple(Case(env, mode) for env in envs for mode in MODES)
 
 
 class BackendUnderTest:
@@ -41,7 +47,8 @@ class BackendUnderTest:
     Only :meth:`make_vec` must be overridden.
 
     Attributes:
-        cases: environments and modes whose trajectories are compared.
+        cases: environments and modes whose trajectories are compared; by default every kind of observation space, and
+            of action space, in every mode. :func:`cases_of` makes such a product.
         env: the environment of the other checks. Its episodes should be short.
         num_envs: environments in a vector, at least 4; odd, so that runners do not share them out evenly.
         num_steps: vector steps in each of the parts of a comparison; an episode must end within three of them.
@@ -50,15 +57,8 @@ class BackendUnderTest:
             to reach, and ``call``, ``get_attr``, ``set_attr`` and ``render`` must be refused with ``RequestError``.
     """
 
-    cases: ClassVar[tuple[Case, ...]] = (
-        _case("box", "discrete", SAME),
-        _case("image", "box", NEXT),
-        _case("discrete", "multidiscrete", DISABLED),
-        _case("multidiscrete", "multibinary", SAME),
-        _case("multibinary", "dict", NEXT),
-        _case("dict", "tuple", DISABLED),
-        _case("tuple", "box", SAME),
-        _case("nested", "dict", NEXT),
+    cases: ClassVar[tuple[Case, ...]] = cases_of(
+        f"synthetic:spaces?obs={obs}&action={action}&episode_length=6&info=all" for obs, action in _SPACES
     )
     env: ClassVar[str] = "synthetic:spaces?obs=nested&action=tuple&episode_length=6&info=all"
     num_envs: ClassVar[int] = 5
@@ -131,4 +131,4 @@ class BackendUnderTest:
         if "case" in metafunc.fixturenames:
             metafunc.parametrize("case", self.cases, ids=str)
         if "mode" in metafunc.fixturenames:
-            metafunc.parametrize("mode", [SAME, NEXT, DISABLED], ids=lambda mode: mode.name.lower())
+            metafunc.parametrize("mode", MODES, ids=lambda mode: mode.name.lower())

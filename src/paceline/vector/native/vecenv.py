@@ -30,8 +30,8 @@ class NativeVecEnv(BatchedVecEnv):
 
     Gymnasium's MuJoCo tasks (v5) are stepped by the ``mujoco`` package, with Gymnasium's own data, bit for bit but for
     the reward of one of them (:class:`~paceline.vector.native.mujoco_simulation.MujocoSimulation` says which). Other
-    ids are EnvPool's, where that is installed and has them: another implementation, with a random stream of its own, whose data are equal in
-    distribution at best. ``backend_reason`` says which of the two it is.
+    ids are EnvPool's, where that is installed and has them: another implementation, with a random stream of its own,
+    whose data are equal in distribution at best. ``backend_reason`` says which of the two it is.
 
     A step of all environments is one call. With ``batch_size < num_envs`` they are stepped in parts of ``batch_size``,
     in the order in which they were sent. There are no environment objects: ``call``, ``get_attr``, ``set_attr`` and

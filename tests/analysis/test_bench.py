@@ -23,7 +23,12 @@ def test_the_verdict_names_execution_speed_ceiling_and_crossing() -> None:
     )
     assert found.headline_rest == "shm overtakes serial at about 25 environments (measured: between 8 and 64)."
     assert found.verdict == f"{found.headline} {found.headline_rest}"
-    assert found.paste == 'paceline.make_vec("Made<b>-v0", 64, backend="shm", num_env_runners=2)'
+    assert found.paste == (
+        'paceline.make_vec("Made<b>-v0", 64, backend="shm", num_env_runners=2, autoreset_mode="same_step", '
+        'infos="none")'
+    )
+    assert found.reason == "It is the fastest of all that were measured. What was timed: send() and recv()."
+    assert analyse_bench(bench(path="step")).reason.endswith("What was timed: step().")
 
 
 def test_shares_are_of_the_wall_clock_and_of_the_ceiling_of_the_same_size() -> None:
@@ -43,7 +48,7 @@ def test_near_the_best_fewer_environments_and_less_machinery_win() -> None:
     assert analyse_bench(bench((8, 64), laws)).recommended.case.name == "serial@8"  # type: ignore[union-attr]
     assert analyse_bench(bench((1, 8, 64), laws)).recommended.case.name == "shm@1"  # type: ignore[union-attr]
     reason = analyse_bench(bench((8, 64), laws)).reason
-    assert reason.startswith("It reaches 97% of the fastest, shm@8 (31,0") and reason.endswith("less machinery.")
+    assert reason.startswith("It reaches 97% of the fastest, shm@8 (31,0") and "less machinery." in reason
 
 
 def test_a_tie_is_told() -> None:
@@ -51,6 +56,38 @@ def test_a_tie_is_told() -> None:
     found = analyse_bench(bench((1, 8), laws))
     assert found.crossings == ()
     assert found.headline_rest == "At that size it cannot be told from shm."
+
+
+SAME = {1: ("serial", 0), 8: ("serial", 0), 64: ("shm", 2)}
+
+
+def test_what_auto_chose_is_held_against_the_fastest() -> None:
+    right = analyse_bench(bench(laws={**LAWS, "auto": lambda n: LAWS["shm" if n == 64 else "serial"](n)}, chosen=SAME))
+    assert right.auto == (
+        "auto chose the fastest measured, serial at 1 and 8 environments and shm with 2 runners at 64 environments"
+    )
+    wrong = analyse_bench(bench((64,), {**LAWS, "auto": lambda n: 24_332.0}, chosen={64: ("serial", 0)}))
+    assert wrong.auto == "auto chose serial at 64 environments, 20% slower than shm with 2 runners"
+    close = {**LAWS, "auto": lambda n: 30_400.0}
+    assert analyse_bench(bench((64,), close, chosen={64: ("thread", 16)})).auto == (
+        "auto chose thread with 16 threads at 64 environments, which cannot be told from the fastest, shm with 2 "
+        "runners"
+    )
+    better = analyse_bench(bench((64,), {**LAWS, "auto": lambda n: 60_000.0}, chosen={64: ("thread", 16)}))
+    assert better.auto == "auto chose the fastest measured, thread with 16 threads at 64 environments"
+    assert better.headline.startswith("Take thread with 16 threads: 60,0")
+    assert 'backend="thread", num_env_runners=16' in better.paste
+    assert analyse_bench(bench()).auto == ""
+
+
+def test_auto_is_no_rival_of_what_it_chose() -> None:
+    plain = analyse_bench(bench())
+    found = analyse_bench(
+        bench(laws={**LAWS, "auto": lambda n: 1.02 * LAWS["shm"](n)}, chosen=dict.fromkeys(SAME, ("shm", 2)))
+    )
+    assert found.recommended is not None and found.recommended.case.name == "shm@64"
+    assert (found.crossings, found.contests) == (plain.crossings, plain.contests)
+    assert [item.names[0] for item in found.leaders][1:] == [item.names[0] for item in plain.leaders][1:]
 
 
 def test_what_failed_is_a_row_with_a_reason_and_no_figures() -> None:

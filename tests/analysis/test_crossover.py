@@ -12,6 +12,7 @@ from paceline.analysis.crossover import (
     Leaders,
     all_crossings,
     compare,
+    contests,
     crossings,
     joined,
     leader_sentences,
@@ -98,6 +99,25 @@ def test_never_crossing_is_no_crossing() -> None:
     one, other = curve((1, 10.0), (8, 20.0)), curve((1, 5.0), (8, 6.0))
     assert all_crossings({"one": one, "other": other}) == []
     assert leader_sentences(leaders({"one": one, "other": other})) == ["one is fastest at every size measured"]
+
+
+def test_every_two_executions_are_compared_once_or_once_a_crossing() -> None:
+    curves = {
+        "a": curve((1, 100.0), (4, 100.0), (16, 100.0)),
+        "b": curve((1, 50.0), (4, 200.0), (16, 80.0)),
+        "c": curve((1, 10.0), (4, 20.0), (16, 25.0)),
+        "d": {size: rounds(speed, STORMY[::-1]) for size, speed in ((1, 100.0), (4, 100.0), (16, 100.0))},
+    }
+    curves["a"][4] = rounds(100.0, STORMY)
+    found = {(item.faster, item.slower, item.size): item for item in contests(curves)}
+    assert {key for key, item in found.items() if item.crossing} >= {("a", "b", 16)}
+    again = found["a", "b", 16]
+    assert again.crossing is not None and again.ratio.value == pytest.approx(100 / 80)
+    ahead = found["a", "c", 16]
+    assert ahead.crossing is None and ahead.decided and ahead.ratio.value == pytest.approx(4.0)
+    untold = next(item for item in found.values() if {item.faster, item.slower} == {"a", "d"})
+    assert not untold.decided and untold.undecided == (1, 4, 16)
+    assert contests({"a": curves["a"]}) == [] == contests({"a": curve((1, 1.0)), "b": curve((2, 1.0))})
 
 
 def test_leaders_are_those_that_cannot_be_told_from_the_fastest() -> None:

@@ -33,6 +33,7 @@ def run(windows: int, **changed: Any) -> list[Mapping[str, Any]]:
         ("shm", {"path": "step", "infos": "all"}),
         ("pipe", {}),
         ("thread", {}),
+        ("auto", {"env": {"id": "CartPole-v1"}, "num_envs": 1}),
         ("free-running", {}),
         ("loop", {"num_env_runners": 0}),
     ],
@@ -40,9 +41,11 @@ def run(windows: int, **changed: Any) -> list[Mapping[str, Any]]:
 def test_a_case_is_built_measured_and_told(backend: str, changed: dict[str, Any]) -> None:
     ready, *windows = run(2, backend=backend, **changed)
     assert ready["event"] == "ready"
-    assert ready["num_env_runners"] == (0 if backend in ("serial", "loop") else 2)
+    assert ready["num_env_runners"] == (0 if backend in ("serial", "loop", "auto") else 2)
+    assert ready.get("backend", backend) == ("serial" if backend == "auto" else backend)
     memory = ready["memory"]
-    assert memory["bytes_per_env"] == pytest.approx(max(0, memory["tree_bytes"] - memory["empty_bytes"]) / 4)
+    held = max(0, memory["tree_bytes"] - memory["empty_bytes"])
+    assert memory["bytes_per_env"] == pytest.approx(held / changed.get("num_envs", 4))
     assert (memory["bytes_per_runner"] is not None) == (backend in ("shm", "pipe", "free-running"))
     assert len(windows) == 2
     for window in windows:

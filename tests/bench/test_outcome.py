@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from gymnasium.vector import AutoresetMode
 from made_bench import made_bench, made_record
 
 from paceline.analysis.stats import median
@@ -37,15 +38,40 @@ def test_the_share_of_the_ceiling_is_taken_round_by_round() -> None:
     assert bench_case(SPEC, record, {}, detect_machine()).ceiling_share is None
 
 
-def test_the_call_to_paste_makes_the_vector_environment_that_was_measured() -> None:
-    line = make_vec_line(SPEC, "shm", 4, 2)
-    assert line == 'paceline.make_vec("CartPole-v1", 4, backend="shm", num_env_runners=2, batch_size=2)'
+def test_the_call_to_paste_makes_the_vector_environment_that_was_timed() -> None:
+    line = make_vec_line(SPEC, "shm", 4, 2, "same_step")
+    assert line == (
+        'paceline.make_vec("CartPole-v1", 4, backend="shm", num_env_runners=2, batch_size=2, '
+        'autoreset_mode="same_step", infos="none")'
+    )
     import paceline
 
     venv = eval(line, {"paceline": paceline})
     assert (venv.num_envs, venv.num_env_runners, venv.batch_size) == (4, 2, 2)
+    assert venv.autoreset_mode is AutoresetMode.SAME_STEP and venv.options.infos == "none"
     venv.close()
-    spec = SPEC.model_copy(update={"batch_size": None, "env": SPEC.env.model_copy(update={"kwargs": {"sutton": 1}})})
-    assert make_vec_line(spec, "serial", 4, 0) == (
-        'paceline.make_vec("CartPole-v1", 4, backend="serial", env_kwargs={\'sutton\': 1})'
+    spec = SPEC.model_copy(
+        update={"batch_size": None, "infos": "all", "env": SPEC.env.model_copy(update={"kwargs": {"sutton": 1}})}
     )
+    assert make_vec_line(spec, "serial", 4, 0, "next_step") == (
+        'paceline.make_vec("CartPole-v1", 4, backend="serial", autoreset_mode="next_step", infos="all", '
+        "env_kwargs={'sutton': 1})"
+    )
+
+
+def test_the_call_is_that_of_the_mode_that_was_recorded() -> None:
+    record = made_record(Case("shm", 4, 2), 1000.0)
+    assert record.ready is not None
+    record.ready = {**record.ready, "autoreset_mode": "next_step"}
+    case = bench_case(SPEC, record, {}, detect_machine())
+    assert case.autoreset_mode == "next_step" and 'autoreset_mode="next_step"' in case.make_vec
+
+
+def test_what_auto_chose_is_recorded_and_pasted() -> None:
+    record = made_record(Case("auto", 4, 2), 1000.0)
+    assert record.ready is not None
+    record.ready = {**record.ready, "backend": "thread", "num_env_runners": 4}
+    case = bench_case(SPEC, record, {}, detect_machine())
+    assert (case.name, case.config.backend, case.config.num_env_runners) == ("auto@4", "auto", 4)
+    assert (case.plan["backend"], case.plan["num_env_runners"]) == ("thread", 4)
+    assert 'backend="thread", num_env_runners=4,' in case.make_vec

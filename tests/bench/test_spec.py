@@ -31,7 +31,7 @@ def test_the_defaults_know_every_backend_and_survive_yaml() -> None:
     ("fields", "words"),
     [
         ({"backends": ["shn"]}, "no backend is called 'shn'; did you mean shm?"),
-        ({"backends": ["quantum"]}, "choose from serial, pipe, shm, thread, native"),
+        ({"backends": ["quantum"]}, "choose from serial, pipe, shm, thread, native, auto"),
         ({"backends": []}, "at least one backend"),
         ({"backends": ["shm", "shm"]}, "each backend once"),
         ({"num_envs": [0, 4]}, "at least 1, got [0, 4]"),

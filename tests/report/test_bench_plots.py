@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib import rc_context
@@ -47,6 +48,37 @@ def test_speeds_are_drawn_where_they_were_measured(figure: Figure) -> None:
     assert list(lines["serial"].get_ydata()) == pytest.approx([19_000] * 3, rel=0.01)
     assert list(lines["shm"].get_xdata()) == [1, 8, 64]
     assert figure.axes[0].get_xscale() == figure.axes[0].get_yscale() == "log"
+
+
+CROWD = {**LAWS, "thread": lambda n: 9_000.0 * n**0.25, "native": lambda n: 15_000.0 * n**0.18}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "laws", "names"),
+    [
+        ((1, 8, 64), LAWS, ["shm > serial: 25"]),
+        ((1, 8, 32, 128), CROWD, ["native > serial: 4", "shm > thread: 31", "shm > native: 73"]),
+        ((1, 8), LAWS, []),
+    ],
+)
+def test_crossings_are_lines_whose_names_can_be_read(sizes: tuple[int, ...], laws: Any, names: list[str]) -> None:
+    figure = drawn(bench_input(made_bench(sizes, laws)))
+    axes = figure.axes[0]
+    assert sorted(text.get_text() for text in axes.texts) == sorted(names)
+    dashed = sorted(
+        line.get_xdata()[0] for line in axes.lines if len(set(line.get_xdata())) == 1 < len(line.get_xdata())
+    )
+    for name in names:
+        assert any(round(x) == int(name.split(": ")[1]) for x in dashed)
+    boxes = [text.get_window_extent() for text in axes.texts]
+    legend = axes.get_legend()
+    assert legend is not None
+    for number, box in enumerate(boxes):
+        assert axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 and box.y1 <= axes.bbox.y1
+        assert not any(box.overlaps(other) for other in [*boxes[:number], legend.get_window_extent()])
+        for line in axes.lines:
+            measured = axes.transData.transform(line.get_xydata()) if len(line.get_xdata()) == len(sizes) else []
+            assert all(y < box.y0 for _, y in measured), "names stand above what was measured"
 
 
 def test_the_bars_of_a_case_fill_the_wall_clock(figure: Figure) -> None:

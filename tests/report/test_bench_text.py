@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import ast
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "bench" / "fakes"))
 
-from made_bench import made_bench
+from made_bench import LAWS, made_bench
 
 from paceline.report.bench_text import render_bench_text
 from paceline.report.bench_view import bench_input
@@ -29,7 +31,14 @@ def section(text: str, title: str) -> list[str]:
 def test_the_verdict_and_the_call_stand_first(text: str) -> None:
     lines = text.splitlines()
     assert lines[0].startswith("Take shm with 2 runners: 30,415 steps/s with 64 environments, 76% of what free-running")
-    assert '  paceline.make_vec("Made<b>-v0", 64, backend="shm", num_env_runners=2)' in lines[:6]
+    first = lines.index("  paceline.make_vec(")
+    assert first < 6
+    call = ast.parse(textwrap.dedent("\n".join(lines[first : first + 3])), mode="eval").body
+    assert isinstance(call, ast.Call)
+    assert {word.arg: ast.literal_eval(word.value) for word in call.keywords} == {
+        "backend": "shm", "num_env_runners": 2, "autoreset_mode": "same_step", "infos": "none",
+    }  # fmt: skip
+    assert "What was timed: send() and recv()." in text
 
 
 def test_every_case_has_a_line_the_ceilings_first(text: str) -> None:
@@ -52,6 +61,23 @@ def test_the_shares_of_time_add_up_to_a_hundred_per_cent(text: str) -> None:
 def test_who_overtakes_whom_and_what_failed_are_said(text: str) -> None:
     assert "shm overtakes serial at about 25 environments" in text
     assert "  shm@8: crash: it died; see logs/shm@8.log" in text.splitlines()
+
+
+def test_crossings_are_a_table() -> None:
+    lines = render_bench_text(bench_input(made_bench())).splitlines()
+    row = next(line for line in lines if line.startswith("  shm ") and "(8 to 64)" in line)
+    assert re.split(r"\s{2,}", row.strip()) == ["shm", "serial", "25 (8 to 64)", "1.60x at 64", "–"]
+    tied = {name: lambda n: 19_000.0 for name in LAWS}
+    noise = (1.0, 1.01, 0.99, 1.02, 0.98, 1.0)
+    told = render_bench_text(bench_input(made_bench((1, 8), {**tied, "shm": lambda n: 19_000.0}, noise=noise)))
+    assert re.search(r"(shm +serial|serial +shm) +cannot tell +– +1, 8", told)
+
+
+def test_a_row_of_auto_says_what_it_chose() -> None:
+    laws = {**LAWS, "auto": lambda n: 19_000.0}
+    text = render_bench_text(bench_input(made_bench((8,), laws, chosen={8: ("thread", 16)})))
+    assert "auto: thread with 16 threads" in text
+    assert "- auto chose thread with 16 threads at 8 environments" in text
 
 
 def test_no_line_is_too_long_and_none_ends_in_blanks(text: str) -> None:

@@ -6,18 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from paceline.analysis.crossover import (
+    Contest,
     Crossing,
     Curve,
     Leaders,
     all_crossings,
+    contests,
     joined,
     leader_sentences,
     leaders,
     paired_ratio,
     sizes_text,
 )
-from paceline.analysis.stats import Estimate, estimate_median, median
-from paceline.measure.bench_result import BENCH_PHASES, FREE_RUNNING, LOOP, BenchCase, BenchResults, EnvProfile
+from paceline.analysis.stats import Estimate, estimate_median, median, order
+from paceline.measure.bench_result import AUTO, BENCH_PHASES, FREE_RUNNING, LOOP, BenchCase, BenchResults, EnvProfile
 from paceline.measure.ledger import ENV_STEP, TRANSFER, UNATTRIBUTED
 
 NEAR_BEST = 0.95
@@ -76,9 +78,14 @@ class BenchRow:
         return self.sps is not None
 
     @property
+    def execution(self) -> tuple[str, int]:
+        """Backend and R; of ``auto``, what it chose."""
+        return str(self.case.plan.get("backend", self.backend)), self.case.config.num_env_runners
+
+    @property
     def words(self) -> str:
-        """The execution in words: ``shm with 2 runners``."""
-        return execution_text(self.backend, self.case.config.num_env_runners)
+        """The execution in words: ``shm with 2 runners``; of ``auto``, what it chose."""
+        return execution_text(*self.execution)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +117,8 @@ class BenchFindings:
         leaders: who is fastest at which size.
         leader_sentences: the same in words.
         crossings: who overtakes whom.
+        contests: how every two executions compare.
+        auto: whether what ``auto`` chose was the fastest, in a sentence; empty where it was not measured.
         recommended: the row to take, None if nothing was measured.
         reason: why that one.
         paste: the call that makes it; empty if there is none.
@@ -126,6 +135,8 @@ class BenchFindings:
     leaders: tuple[Leaders, ...]
     leader_sentences: tuple[str, ...]
     crossings: tuple[Crossing, ...]
+    contests: tuple[Contest, ...]
+    auto: str
     recommended: BenchRow | None
     reason: str
     paste: str
@@ -168,10 +179,13 @@ def analyse_bench(results: BenchResults) -> BenchFindings:
     """
     ceilings = {(case.config.backend, case.config.total_envs): case for case in results.ceilings}
     rows = tuple(_row(case, ceilings) for case in results.experiments)
-    curves = curves_of(rows)
-    found = tuple(leaders(curves))
+    rivals = _rivals(rows)
+    found = tuple(leaders(curves_of(rivals)))
+    curves = curves_of([row for row in rows if row.backend != AUTO])  # which is another execution at every size
     crossed = tuple(all_crossings(curves))
-    recommended, reason = recommend_row(rows)
+    recommended, reason = recommend_row(rivals)
+    if recommended is not None:
+        reason = f"{reason} What was timed: {_timed_text(results)}."
     headline, rest = _verdict(results, recommended, crossed, found)
     return BenchFindings(
         headline=headline,
@@ -181,6 +195,8 @@ def analyse_bench(results: BenchResults) -> BenchFindings:
         leaders=found,
         leader_sentences=tuple(leader_sentences(found)),
         crossings=crossed,
+        contests=tuple(contests(curves)),
+        auto=auto_sentence(rows),
         recommended=recommended,
         reason=reason,
         paste=recommended.case.make_vec if recommended else "",
@@ -189,6 +205,39 @@ def analyse_bench(results: BenchResults) -> BenchFindings:
         method=tuple(_method(results)),
         env=results.env,
     )
+
+
+def _rivals(rows: Sequence[BenchRow]) -> list[BenchRow]:
+    """Return the rows to choose from: without ``auto`` where it chose what was measured by its own name as well."""
+    named = {(row.execution, row.num_envs) for row in rows if row.backend != AUTO and row.measured}
+    return [row for row in rows if row.backend != AUTO or (row.execution, row.num_envs) not in named]
+
+
+def auto_sentence(rows: Sequence[BenchRow]) -> str:
+    """Say whether what ``auto`` chose was the fastest; empty where nothing tells."""
+    best: dict[str, list[int]] = {}
+    others_said = []
+    for row in rows:
+        others = [other for other in rows if other.num_envs == row.num_envs and other.backend != AUTO and other.sps]
+        if row.backend != AUTO or not row.measured or not others:
+            continue
+        fastest = max(others, key=lambda other: other.sps.value if other.sps else 0.0)
+        ratio = paired_ratio(row.case.sps_by_round, fastest.case.sps_by_round)
+        verdict = order(ratio) if ratio else "cannot tell"
+        chosen = _chosen_text(row.words, [row.num_envs])
+        if row.execution == fastest.execution or verdict == "higher":
+            best.setdefault(row.words, []).append(row.num_envs)
+        elif ratio and verdict == "lower":
+            others_said.append(f"{chosen}, {1 - ratio.value:.0%} slower than {fastest.words}")
+        else:
+            others_said.append(f"{chosen}, which cannot be told from the fastest, {fastest.words}")
+    said = [f"the fastest measured, {joined(_chosen_text(*item) for item in best.items())}"] if best else []
+    said += others_said
+    return f"auto chose {'; '.join(said)}" if said else ""
+
+
+def _chosen_text(words: str, sizes: Sequence[int]) -> str:
+    return f"{words} at {joined(f'{size:,}' for size in sizes)} environment{'s' * (list(sizes) != [1])}"
 
 
 def curves_of(rows: Sequence[BenchRow]) -> dict[str, Curve]:
@@ -249,7 +298,7 @@ def _row(case: BenchCase, ceilings: Mapping[tuple[str, int], BenchCase]) -> Benc
 
 def _growth(rows: Sequence[BenchRow]) -> list[Growth]:
     found = []
-    for backend in dict.fromkeys(row.backend for row in rows):
+    for backend in dict.fromkeys(row.backend for row in rows if row.backend != AUTO):  # of many kinds
         held = [row for row in rows if row.backend == backend and row.case.memory is not None]
         most = max((row.case.config.num_env_runners for row in held), default=0)
         alike = sorted((row for row in held if row.case.config.num_env_runners == most), key=lambda row: row.num_envs)
@@ -343,15 +392,18 @@ def _lost_text(phase: str) -> str:
     return {UNATTRIBUTED: "what none of the counters claims"}.get(phase, PHASE_LABELS[phase])
 
 
+def _timed_text(results: BenchResults) -> str:
+    return "step()" if results.settings.get("path") == "step" else "send() and recv()"
+
+
 def _method(results: BenchResults) -> list[str]:
     settings = results.settings
     windows = max((len(case.iterations) for case in results.experiments), default=0)
-    call = "step()" if settings.get("path") == "step" else "send() and recv()"
     waits = f", batches of {settings['batch_size']}" if settings.get("batch_size") else ""
     said = [
         f"Every case in a fresh process with one math thread, measured in turn, round after round: {windows} windows "
-        f"of {settings.get('seconds', 0):g} s (longer where 20 batches take longer), {call}{waits}, infos "
-        f"{settings.get('infos', 'none')}, actions {settings.get('actions', 'random')}.",
+        f"of {settings.get('seconds', 0):g} s (longer where 20 batches take longer), {_timed_text(results)}{waits}, "
+        f"infos {settings.get('infos', 'none')}, actions {settings.get('actions', 'random')}.",
         "Steps per second are real steps (rows that are resets are not counted): the median over windows, with a 95% "
         "bootstrap interval. Comparisons are of speeds within one round.",
         "The ceiling: as many processes as the parallel executions have runners, each stepping its share of the "

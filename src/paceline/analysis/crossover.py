@@ -43,15 +43,42 @@ class Crossing:
     undecided: tuple[int, ...] = ()
 
     @property
+    def first(self) -> int:
+        """The estimate as a number of environments above ``low``, up to ``high``."""
+        return min(self.high, max(self.low + 1, round(self.at)))
+
+    @property
     def text(self) -> str:
         """The crossing in a sentence."""
-        first = min(self.high, max(self.low + 1, round(self.at)))
         if self.high - self.low == 1:
             return f"{self.winner} overtakes {self.loser} at {self.high} environments"
         between = f"measured: between {self.low} and {self.high}"
         if self.undecided:
             between += f"; cannot be told at {', '.join(map(str, self.undecided))}"
-        return f"{self.winner} overtakes {self.loser} at about {first} environments ({between})"
+        return f"{self.winner} overtakes {self.loser} at about {self.first} environments ({between})"
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Two executions: one overtakes the other, or is faster wherever that can be told, or nothing can be told.
+
+    Attributes:
+        faster: the one that is faster from the crossing on, or at every size at which it can be told.
+        slower: the other.
+        crossing: where; None if neither was seen to overtake the other.
+        size: the size at which ``ratio`` was measured: the crossing's ``high``, or the largest that tells most.
+        ratio: speed of ``faster`` over that of ``slower`` there.
+        decided: whether it can be told at all who is faster.
+        undecided: sizes at which it cannot be told.
+    """
+
+    faster: str
+    slower: str
+    crossing: Crossing | None
+    size: int
+    ratio: Estimate
+    decided: bool
+    undecided: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +149,28 @@ def all_crossings(curves: Mapping[str, Curve]) -> list[Crossing]:
     pairs = itertools.combinations(curves.items(), 2)
     found = [crossing for (one, a), (two, b) in pairs for crossing in crossings(one, a, two, b)]
     return sorted(found, key=lambda crossing: (crossing.at, crossing.winner, crossing.loser))
+
+
+def contests(curves: Mapping[str, Curve]) -> list[Contest]:
+    """Return how every two executions compare: their crossings by size, then those that never cross."""
+    crossed, others = [], []
+    for (one, a), (two, b) in itertools.combinations(curves.items(), 2):
+        ratios = {size: ratio for size in sorted(a.keys() & b.keys()) if (ratio := paired_ratio(a[size], b[size]))}
+        told = [size for size, ratio in ratios.items() if order(ratio) in ("higher", "lower")]
+        undecided = tuple(size for size in ratios if size not in told)
+        found = crossings(one, a, two, b)
+        for item in found:
+            ratio = paired_ratio(curves[item.winner][item.high], curves[item.loser][item.high])
+            assert ratio is not None
+            crossed.append(Contest(item.winner, item.loser, item, item.high, ratio, True, item.undecided))
+        if ratios and not found:
+            size = max(told or ratios)
+            names = (one, two) if ratios[size].value >= 1 else (two, one)
+            ratio = paired_ratio(curves[names[0]][size], curves[names[1]][size])
+            assert ratio is not None
+            others.append(Contest(*names, None, size, ratio, bool(told), undecided))
+    crossed.sort(key=lambda item: (item.crossing.at if item.crossing else 0.0, item.faster, item.slower))
+    return [*crossed, *others]
 
 
 def leaders(curves: Mapping[str, Curve]) -> list[Leaders]:

@@ -31,7 +31,8 @@ class Case:
     Attributes:
         backend: a backend, or one of :data:`CEILINGS`.
         num_envs: N.
-        num_env_runners: R; 0: in the case's own process, one environment after the other.
+        num_env_runners: R; 0: in the case's own process, one environment after the other. Of ``auto`` the R that is
+            expected until it has chosen.
     """
 
     backend: str

@@ -22,7 +22,7 @@ from paceline.bench.windows import Totals, VecStepper, Window, attribute, run_wi
 from paceline.envs import EnvFactory, env_factory
 from paceline.errors import PlanError, RequestError
 from paceline.isolation.child import Emit, Request
-from paceline.measure.bench_result import FREE_RUNNING, EnvProfile, HeldMemory, Spread
+from paceline.measure.bench_result import AUTO, FREE_RUNNING, EnvProfile, HeldMemory, Spread
 from paceline.measure.ledger import ENV_STEP
 from paceline.measure.monitor import cpu_clock_s, descendants, sum_pss_bytes, tree_rss_bytes
 from paceline.spec import Backend, EnvSpec
@@ -127,6 +127,7 @@ class VecSubject:
         self._batch_ns = 0.0
         self.pids = self._venv.runner_pids()
         self.facts = {
+            "backend": self._venv.backend,
             "num_env_runners": self._venv.num_env_runners,
             "backend_reason": self._venv.backend_reason,
             "autoreset_mode": self._venv.autoreset_mode.name.lower(),
@@ -192,7 +193,7 @@ def make_case(request: Request, factory: EnvFactory) -> VecEnv:
     if backend not in get_args(Backend):
         raise PlanError(f"expected a backend of this version ({', '.join(get_args(Backend))}), got {backend}")
     options: dict[str, Any] = {"infos": request["infos"]}
-    if backend != "serial":
+    if backend not in ("serial", AUTO):
         options["num_env_runners"] = request["num_env_runners"]
     if request["batch_size"]:
         options["batch_size"] = request["batch_size"]
@@ -203,7 +204,7 @@ def make_case(request: Request, factory: EnvFactory) -> VecEnv:
             venv = make_vec(factory, request["num_envs"], backend=backend, **options)
         except RequestError:
             raise refusal from None
-    if venv.backend and venv.backend != backend:
+    if backend != AUTO and venv.backend and venv.backend != backend:
         venv.close()
         raise PlanError(f"expected backend {backend}, got {venv.backend} in its place; this version does not have it")
     return venv

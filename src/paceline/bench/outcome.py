@@ -68,6 +68,8 @@ def bench_case(spec: BenchSpec, record: CaseRecord, rounds: Mapping[str, Rounds]
     """
     case, ready = record.case, record.ready or {}
     runners = ready.get("num_env_runners", case.num_env_runners)
+    backend = ready.get("backend") or case.backend  # what auto chose
+    autoreset_mode = ready.get("autoreset_mode", "")
     config = Case(case.backend, case.num_envs, runners).config
     speed = estimate_median(list(record.sps_by_round.values())) if record.windows else None
     share = None
@@ -81,7 +83,7 @@ def bench_case(spec: BenchSpec, record: CaseRecord, rounds: Mapping[str, Rounds]
         seed=spec.seed,
         env_id=spec.env.id,
         plan={
-            "backend": case.backend,
+            "backend": backend,
             "num_env_runners": runners,
             "num_envs_per_env_runner": config.num_envs_per_env_runner,
             **({"batch_size": spec.batch_size} if spec.batch_size else {}),
@@ -104,18 +106,29 @@ def bench_case(spec: BenchSpec, record: CaseRecord, rounds: Mapping[str, Rounds]
         ceiling_share_ci95=_bounds(share),
         memory=HeldMemory.model_validate(ready["memory"]) if ready else None,
         backend_reason=ready.get("backend_reason", ""),
-        autoreset_mode=ready.get("autoreset_mode", ""),
-        make_vec="" if case.is_ceiling else make_vec_line(spec, case.backend, case.num_envs, runners),
+        autoreset_mode=autoreset_mode,
+        make_vec="" if case.is_ceiling else make_vec_line(spec, backend, case.num_envs, runners, autoreset_mode),
     )
 
 
-def make_vec_line(spec: BenchSpec, backend: str, num_envs: int, num_env_runners: int) -> str:
-    """Return the call that makes this vector environment, to be pasted."""
+def make_vec_line(spec: BenchSpec, backend: str, num_envs: int, num_env_runners: int, autoreset_mode: str = "") -> str:
+    """Return the call that makes the vector environment that was timed, to be pasted.
+
+    Args:
+        spec: what was asked for.
+        backend: what was timed; of ``auto``, its choice.
+        num_envs: N.
+        num_env_runners: R.
+        autoreset_mode: as timed; left out where nothing was.
+    """
     options: dict[str, Any] = {"backend": backend}
     if backend != "serial":
         options["num_env_runners"] = num_env_runners
     if spec.batch_size:
         options["batch_size"] = spec.batch_size
+    if autoreset_mode:
+        options["autoreset_mode"] = autoreset_mode
+    options["infos"] = spec.infos
     if spec.env.kwargs:
         options["env_kwargs"] = spec.env.kwargs
     words = ", ".join(f"{name}={_double_quoted(value)}" for name, value in options.items())

@@ -9,11 +9,14 @@ from pydantic import Field, field_validator, model_validator
 
 from paceline.spec import EnvSpec, Spec
 
-BACKENDS = ("serial", "pipe", "shm", "thread", "native")
-"""Executions that a bench knows; one that this machine, version or environment cannot run is told as such."""
+BACKENDS = ("serial", "pipe", "shm", "thread", "native", "auto")
+"""Executions that a bench knows; one that this machine, version or environment cannot run is told as such.
+
+``auto`` is held against the others: was what it chose the fastest? It chooses its runners itself.
+"""
 
 DEFAULT_BACKENDS = ("serial", "shm", "thread", "native")
-"""``pipe`` is left out: it is there to be compared with, and never the fastest."""
+"""``pipe`` is left out: it is there to be compared with, and never the fastest; ``auto``: it is one of the others."""
 
 DEFAULT_NUM_ENVS = (1, 8, 32, 128)
 

@@ -22,6 +22,9 @@ WAKEUP = "wakeup"
 BENCH_PHASES: tuple[str, ...] = (ENV_STEP, STRAGGLER, WAKEUP, TRANSFER, UNATTRIBUTED)
 """Where the time of a vector environment goes; together 100 % of the wall clock."""
 
+AUTO = "auto"
+"""What ``make_vec`` takes if nothing is asked for; a case's ``plan`` holds what it chose."""
+
 FREE_RUNNING = "free-running"
 """Processes that step their share of the environments and never wait for each other."""
 LOOP = "loop"

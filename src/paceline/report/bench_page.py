@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from paceline._version import __version__
 from paceline.analysis.bench import BenchFindings, BenchRow
+from paceline.analysis.crossover import Crossing
 from paceline.analysis.stats import Estimate
 from paceline.measure.bench_result import BENCH_PHASES, FREE_RUNNING, LOOP
 from paceline.measure.ledger import ENV_STEP
@@ -60,6 +61,8 @@ class BenchPage:
     reason: str
     table: BenchTable
     sentences: tuple[str, ...]
+    contest_headings: tuple[str, ...]
+    contests: tuple[tuple[str, ...], ...]
     charts: tuple[tuple[Chart, tuple[LegendItem, ...]], ...]
     time: BenchLedger | None
     growth: tuple[str, ...]
@@ -102,6 +105,8 @@ def build_bench_page(source: BenchInput) -> BenchPage:
         reason=found.reason,
         table=_table(found),
         sentences=tuple(look.crossover_sentences(found)),
+        contest_headings=look.CONTEST_HEADINGS,
+        contests=tuple(look.contest_cells(found)),
         charts=tuple((chart, _legend(found, chart)) for chart in drawn if chart),
         time=_time(found),
         growth=tuple(look.growth_sentences(found)),
@@ -192,7 +197,14 @@ def _key(value: float | None) -> str:
 
 def _speed_chart(found: BenchFindings) -> Chart | None:
     curves = {name: _points(rows) for name, rows in _by_backend(found, ceilings=True).items()}
-    return _curves_chart("Steps per second", "environment steps per second (log)", curves, formats.compact, log=True)
+    return _curves_chart(
+        "Steps per second",
+        "environment steps per second (log)",
+        curves,
+        formats.compact,
+        log=True,
+        crossings=look.marked_crossings(found),
+    )
 
 
 def _ceiling_chart(found: BenchFindings) -> Chart | None:
@@ -232,7 +244,13 @@ def _points(rows: Sequence[BenchRow]) -> list[tuple[int, Estimate]]:
 
 
 def _curves_chart(
-    title: str, label: str, curves: dict[str, list[tuple[int, Estimate]]], write: object, *, log: bool = False
+    title: str,
+    label: str,
+    curves: dict[str, list[tuple[int, Estimate]]],
+    write: object,
+    *,
+    log: bool = False,
+    crossings: Sequence[Crossing] = (),
 ) -> Chart | None:
     """Draw one curve an execution over number of environments; None where there is but one point."""
     sizes = sorted({size for points in curves.values() for size, _ in points})
@@ -242,7 +260,13 @@ def _curves_chart(
     bounds = [e.interval for points in curves.values() for _, e in points if e.interval]
     low = min([*values, *(b.low for b in bounds if not log or b.low > 0)])
     high = max([*values, *(b.high for b in bounds)])
+    top = max(high, low * 2)
     lines, marks = [], []
+    for number, crossing in enumerate(crossings):
+        # Above the curves and at heights of their own, so that names do not meet; they have a halo over lines.
+        place = top * (top / low) ** (0.12 * (number + 1))
+        lines.append(Line([(crossing.at, low), (crossing.at, place)], style="line model usl"))
+        marks.append(Mark(crossing.at, place, "v", title=crossing.text, label=look.crossing_label(crossing), size=3.5))
     for name, points in curves.items():
         style = palette.execution_style(name)
         drawn = [(float(size), estimate.value) for size, estimate in points]
@@ -263,7 +287,7 @@ def _curves_chart(
         title,
         f"{len(curves)} executions at {', '.join(map(str, sizes))} environments.",
         Axis("number of environments (log)", sizes[0], sizes[-1], log=True, write=formats.compact),
-        Axis(label, low if log else 0.0, max(high, low * 2), log=log, write=write),  # type: ignore[arg-type]
+        Axis(label, low if log else 0.0, max([top, *(mark.y for mark in marks)]), log=log, write=write),  # type: ignore[arg-type]
         lines=lines,
         marks=marks,
     )
@@ -281,6 +305,8 @@ def _legend(found: BenchFindings, chart: Chart) -> tuple[LegendItem, ...]:
     items = []
     for line in chart.lines:
         style = palette.execution_style(line.label)
+        if not line.label:
+            continue
         if line.label in names:
             items.append(LegendItem(names[line.label], style=_LINE_STYLES[line.label], line=True))
         else:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from paceline.analysis.bench import PHASE_LABELS, BenchFindings, BenchRow
+from paceline.analysis.crossover import Crossing
 from paceline.analysis.stats import Estimate
 from paceline.measure.bench_result import BENCH_PHASES, FREE_RUNNING, LOOP
+from paceline.report import bench_view as look
 from paceline.report import formats, palette
 from paceline.report.bench_view import BenchInput
 from paceline.report.panel_text import say
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 MOST_BARS = 20
 """Cases drawn as bars of time shares; the report's tables hold all."""
 
-_ASIDE = {"serial": -2.0, "pipe": -1.0, "shm": 0.0, "thread": 1.0, "native": 2.0}
+_ASIDE = {"serial": -2.0, "pipe": -1.0, "shm": 0.0, "thread": 1.0, "native": 2.0, "auto": 3.0}
 
 Pick = Callable[[BenchRow], Estimate | None]
 
@@ -69,6 +72,7 @@ def speed_panel(axes: Axes, found: BenchFindings) -> None:
         _curve(axes, [row for row in found.rows if row.backend == backend], lambda row: row.sps, backend)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
+    _mark_crossings(axes, found)
     _name_sizes(axes, found.sizes)
     _write_y(axes, formats.compact)
     axes.grid(True, which="major")
@@ -77,7 +81,8 @@ def speed_panel(axes: Axes, found: BenchFindings) -> None:
         assert best.sps is not None
         aside = 2 ** (0.07 * _ASIDE.get(best.backend, 0.0))
         axes.plot([best.num_envs * aside], [best.sps.value], "o", ms=24, mfc="none", mec="#14181F", mew=2, zorder=1)
-    axes.legend(loc="best", ncols=2)
+    # Below: between curves, crossings and their names there is no room.
+    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.14), ncols=3, columnspacing=1.0, handlelength=1.6)
 
 
 def ceiling_panel(axes: Axes, found: BenchFindings) -> None:
@@ -160,6 +165,32 @@ def _curve(axes: Axes, rows: Sequence[BenchRow], pick: Pick, label: str) -> None
         if estimate.interval is not None and style.marker:
             ends = (estimate.interval.low, estimate.interval.high)
             axes.plot([size, size], ends, color=style.color, lw=1.6, marker="_", ms=9, zorder=2)
+
+
+def _mark_crossings(axes: Axes, found: BenchFindings) -> None:
+    """Draw a dashed line where one execution overtakes another, its name above the curves, each on a line of its own.
+
+    Black and grey alone, and in words: nothing here is told by colour.
+    """
+    low, high = axes.get_ylim()
+    left, right = (math.log(bound) for bound in axes.get_xlim())
+
+    def leans_left(item: Crossing) -> bool:
+        return (math.log(item.at) - left) / (right - left) > 0.5
+
+    # Names lean inwards; the outer ones stand higher, so that they do not run into the lines of the inner ones.
+    marked = sorted(look.marked_crossings(found), key=lambda item: -item.at if leans_left(item) else item.at)
+    if not marked:
+        return
+    heights = [high * (high / low) ** (0.09 * (len(marked) - number) - 0.02) for number in range(len(marked))]
+    axes.set_ylim(low, heights[0] * (high / low) ** 0.06)
+    for item, height in zip(marked, heights, strict=True):
+        axes.plot([item.at, item.at], [low, height], color="#3D4550", ls=(0, (2, 2)), lw=1.3, zorder=1)
+        axes.annotate(
+            look.crossing_label(item), (item.at, height), xytext=(-6 if leans_left(item) else 6, 0),
+            textcoords="offset points", ha="right" if leans_left(item) else "left", va="center", fontsize="small",
+            color="#14181F", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+        )  # fmt: skip
 
 
 def _name_sizes(axes: Axes, sizes: Sequence[int]) -> None:

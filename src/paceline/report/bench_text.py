@@ -6,7 +6,7 @@ from paceline.analysis.bench import BenchFindings
 from paceline.report import bench_view as look
 from paceline.report import formats, view
 from paceline.report.bench_view import BenchInput
-from paceline.report.text_table import Column, heading, paragraph, table
+from paceline.report.text_table import WIDTH, Column, heading, paragraph, table
 
 
 def render_bench_text(source: BenchInput) -> str:
@@ -18,10 +18,11 @@ def render_bench_text(source: BenchInput) -> str:
     found = source.findings
     lines = paragraph(found.verdict, indent=0)
     if found.recommended:
-        lines += ["", f"  {found.paste}", *paragraph(found.reason)]
+        lines += ["", *_call(found.paste), *paragraph(found.reason)]
     lines += _speed_section(found)
     lines += heading("Who overtakes whom")
     lines += _bullets(look.crossover_sentences(found))
+    lines += _contests(found)
     lines += _time_section(found)
     lines += _memory_section(found)
     if found.env is not None:
@@ -42,6 +43,23 @@ def render_bench_text(source: BenchInput) -> str:
         if value:
             lines += paragraph(f"{name}: {value}")
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _call(paste: str) -> list[str]:
+    """Write a call on a line, or on three that are Python as well."""
+    if len(paste) + 2 <= WIDTH or not paste.endswith(")"):
+        return [f"  {paste}"]
+    name, _, arguments = paste[:-1].partition("(")
+    return [f"  {name}(", f"      {arguments}", "  )"]
+
+
+def _contests(found: BenchFindings) -> list[str]:
+    cells = look.contest_cells(found)
+    if not cells:
+        return []
+    first, second, *others = look.CONTEST_HEADINGS
+    columns = [Column(first, "<", wrap=16), Column(second, "<"), *(Column(name, "<") for name in others)]
+    return ["", *table(columns, cells)]
 
 
 def _bullets(sentences: object) -> list[str]:

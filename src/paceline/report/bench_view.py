@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from paceline.analysis.bench import PHASE_LABELS, BenchFindings, BenchRow, analyse_bench, execution_text
+from paceline.analysis.bench import PHASE_LABELS, BenchFindings, BenchRow, analyse_bench
+from paceline.analysis.crossover import Contest, Crossing
 from paceline.analysis.stats import Estimate
-from paceline.measure.bench_result import BENCH_PHASES, FREE_RUNNING, LOOP, BenchResults, EnvProfile, Spread
+from paceline.measure.bench_result import AUTO, BENCH_PHASES, FREE_RUNNING, LOOP, BenchResults, EnvProfile, Spread
 from paceline.report import formats
 
 
@@ -45,7 +46,7 @@ def row_text(row: BenchRow) -> str:
         return "1 free process" if count == 1 else f"{count} free processes"
     if row.backend == LOOP:
         return "bare loop, in process"
-    return execution_text(row.backend, row.case.config.num_env_runners)
+    return f"{AUTO}: {row.words}" if row.backend == AUTO and row.measured else row.words
 
 
 def spread_text(estimate: Estimate | None) -> str:
@@ -111,11 +112,56 @@ def env_facts(env: EnvProfile) -> list[tuple[str, str]]:
 
 
 def crossover_sentences(findings: BenchFindings) -> list[str]:
-    """Say who is fastest where, and who overtakes whom."""
+    """Say who is fastest where, who overtakes whom, and what ``auto`` made of it."""
     found = [*findings.leader_sentences, *(crossing.text for crossing in findings.crossings)]
     if len(findings.leaders) > 1 < len(findings.leader_sentences) and not findings.crossings:
         found.append("no execution was seen to overtake another between the sizes measured")
+    if findings.auto:
+        found.append(findings.auto)
     return [f"{text[0].upper()}{text[1:]}." if text.startswith(("cannot", "no ")) else f"{text}." for text in found]
+
+
+CONTEST_HEADINGS = ("faster", "slower", "from N on", "by", "cannot tell at N")
+
+
+def contest_cells(findings: BenchFindings) -> list[tuple[str, str, str, str, str]]:
+    """Return the table of crossings under :data:`CONTEST_HEADINGS`: a row for every two executions, or crossing."""
+    return [
+        (
+            item.faster,
+            item.slower,
+            _from_text(item),
+            f"{formats.times(item.ratio.value)} at {item.size:,}" if item.decided else formats.MISSING,
+            ", ".join(f"{size:,}" for size in item.undecided) or formats.MISSING,
+        )
+        for item in findings.contests
+    ]
+
+
+def _from_text(item: Contest) -> str:
+    if item.crossing is not None:
+        return f"{item.crossing.first:,} ({item.crossing.low:,} to {item.crossing.high:,})"
+    return "no crossing" if item.decided else "cannot tell"
+
+
+MOST_MARKED = 3
+"""Crossings that are marked in a chart; the table has all."""
+
+
+def marked_crossings(findings: BenchFindings) -> list[Crossing]:
+    """Return the crossings to be marked in a chart, by size: first those that change who is fastest."""
+    leading = {item.num_envs: item.names for item in findings.leaders}
+
+    def rank(item: Crossing) -> tuple[int, float]:
+        changes = (item.winner in leading.get(item.high, ())) + (item.loser in leading.get(item.low, ()))
+        return -changes, item.at
+
+    return sorted(sorted(findings.crossings, key=rank)[:MOST_MARKED], key=lambda item: item.at)
+
+
+def crossing_label(item: Crossing) -> str:
+    """Name a crossing in a chart: ``shm > serial: 25``."""
+    return f"{item.winner} > {item.loser}: {item.first:,}"
 
 
 def _spread(spread: Spread) -> str:

@@ -9,7 +9,7 @@ from paceline.bench.cases import Case
 from paceline.bench.outcome import CaseRecord, bench_case
 from paceline.bench.spec import BenchSpec
 from paceline.machine import Machine, detect_machine
-from paceline.measure.bench_result import FREE_RUNNING, LOOP, BenchResults, EnvProfile, Spread
+from paceline.measure.bench_result import AUTO, FREE_RUNNING, LOOP, BenchResults, EnvProfile, Spread
 from paceline.measure.result import ExperimentInfo
 
 Speed = Callable[[int], float]
@@ -74,9 +74,15 @@ def made_bench(
     complete: bool = True,
     profile: EnvProfile | None = PROFILE,
     machine: Machine | None = None,
+    chosen: Mapping[int, tuple[str, int]] | None = None,
     **settings: Any,
 ) -> BenchResults:
-    """Return results in which each execution follows its law of ``num_envs``; ``failed``: name -> outcome, message."""
+    """Return results in which each execution follows its law of ``num_envs``.
+
+    Args:
+        failed: name -> outcome, message.
+        chosen: by size, the backend and the runners that ``auto`` chose.
+    """
     spec = BenchSpec(
         env={"id": "Made<b>-v0"}, backends=tuple(name for name in laws if name not in (LOOP, FREE_RUNNING)),
         num_envs=tuple(sizes), **settings,
@@ -88,6 +94,9 @@ def made_bench(
             case = Case(name, size, 0 if name in ("serial", LOOP) else min(2, size))
             outcome = (failed or {}).get(case.name)
             record = CaseRecord(case) if outcome else made_record(case, law(size), noise)
+            if name == AUTO and record.ready is not None:
+                backend, runners = (chosen or {})[size]
+                record.ready = {**record.ready, "backend": backend, "num_env_runners": runners}
             if outcome:
                 record.end(*outcome)  # type: ignore[arg-type]
             records.append(record)

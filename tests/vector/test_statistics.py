@@ -11,6 +11,7 @@ import pytest
 
 from paceline import make_vec
 from paceline.vector import statistics
+from paceline.vector.selection import Selection
 from paceline.vector.statistics import StepClock, sampling_skew
 
 NONE = np.zeros(3, np.bool_)
@@ -69,7 +70,7 @@ def test_first_ready_batches_tell_who_was_sampled() -> None:
     clock = StepClock(4)
     clock.restart(arrays())
     for ids in ([0, 1], [0, 2], [0, 1], [3]):
-        clock.received(np.array(ids), np.zeros(len(ids), np.bool_))
+        clock.received(Selection(np.array(ids)), np.zeros(len(ids), np.bool_))
     told = clock.statistics(arrays(), [2, 2], batch_size=2, num_restarts=0)
     assert told.steps_of_env.tolist() == [3, 2, 1, 1] and told.env_steps == 7
     assert told.batch_fill == 7 / 8 and told.sampling_skew == pytest.approx((3 - 1) / (7 / 4))
@@ -81,7 +82,7 @@ def test_resets_are_no_steps_and_a_restart_of_the_clock_forgets_none() -> None:
     clock.restart(arrays())
     clock.received_all(np.array([0]), NONE)
     clock.received_all(np.array([0]), np.array([True, False, False]))
-    clock.received(np.array([1, 2]), np.array([False, True]))
+    clock.received(Selection(np.array([1, 2])), np.array([False, True]))
     assert clock.steps_taken().tolist() == [1, 3, 2]
     clock.restart(arrays())
     assert clock.steps_taken().tolist() == [1, 3, 2]

@@ -20,7 +20,7 @@ class FaultPolicy:
 
     Attributes:
         on_fault: raise the error, or replace the environment.
-        max_restarts: replacements in the life of a vector environment; one more fault is raised.
+        max_restarts: faults mended in the life of a vector environment; one more is raised. A runner lost is one.
     """
 
     on_fault: OnFault = "raise"

@@ -72,7 +72,7 @@ def make_vec(
         infos: ``all`` as Gymnasium does, ``final`` (only of an episode's last step) or ``none`` (fastest).
         copy: whether ``reset`` and ``step`` return copies rather than views.
         on_fault: what to do when an environment breaks: ``raise``, or ``restart`` (replace it, mark the row, go on).
-        max_restarts: environments replaced before the next fault is raised.
+        max_restarts: faults that are mended before the next one is raised; the end of a runner is one.
         step_timeout_s: longest time for a step or reset of all environments (not with serial and native).
         memory_limit_bytes: what all runner processes together may use; default: 80 % of the machine's memory. This and
             the next three are for runner processes, and refused by backends without.

@@ -297,7 +297,7 @@ def _fulfil(group: EnvGroup, request: Any) -> Any:
         if isinstance(request, CallRequest):
             return call_envs(group.envs, request.name, request.args, request.kwargs, first=group.first)
         if isinstance(request, SetAttrRequest):
-            set_values(group.envs, request.name, request.values)
+            set_values(group.envs, request.name, request.values, first=group.first)
             return None
         raise TypeError(f"unknown request {type(request).__name__}")
     except PacelineError as error:

@@ -15,22 +15,25 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection
 from time import monotonic
 from typing import Any, Literal, Protocol
 
 from paceline.errors import EnvTimeoutError, OutOfMemoryError, PlanError, ResourceError, RunnerDiedError
 from paceline.vector.runners.bootstrap import RUNNER_ENTRY, ProcessHandle, start_interpreter
 from paceline.vector.runners.fork_server import ForkServer, fork_server_refusal
-from paceline.vector.runners.protocol import SOCKET_BUFFER_BYTES, Failure, receive_message, send_message
+from paceline.vector.runners.protocol import SOCKET_BUFFER_BYTES, Failure, send_message, unpack_message
 from paceline.vector.runners.wakeup import REQUEST, SignalEnds
+from paceline.vector.runners.watched import WatchedConnection
 
 StartMethod = Literal["spawn", "forkserver"]
 """How a runner process comes into being."""
 
 FEWEST_TO_FORK = 4
 """Runners from which a fork server is worth a process of its own."""
+_NO_PIDFD = (errno.ENOSYS, errno.EPERM, errno.EACCES)
+"""What an old kernel, and a sandbox that does not know the call, answer to pidfd_open."""
 
 
 class Launcher(Protocol):
@@ -236,6 +239,9 @@ class RunnerProcess:
             self._start(memory_fd, cores)
         except BaseException as error:  # the lifeline closes, too: a process that may have been started ends
             self._close_fds()
+            if hasattr(self, "process"):
+                self.process.kill()
+                self.process.wait()
             if isinstance(error, OSError):
                 raise refused_start(f"runner {slot}", error) from error
             raise
@@ -243,7 +249,7 @@ class RunnerProcess:
     def _start(self, memory_fd: int, cores: Sequence[int]) -> None:
         ours, theirs = socket.socketpair()
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
-        self.channel = Connection(ours.detach())
+        self.channel = WatchedConnection(ours.detach())
         lent = [theirs.detach()]
         try:
             wake = SignalEnds.create()
@@ -269,9 +275,18 @@ class RunnerProcess:
         finally:
             for fd in {*lent} - {*self._fds}:  # an eventfd is both ends in one
                 os.close(fd)
-        self.death_fd = self.channel.fileno()
+        self.death_fd = self._open_death()
+        self.channel.watch(self.death_fd, self.is_dead)
+
+    def _open_death(self) -> int:
+        """Return a descriptor that is readable once the process is dead; where there is none, the channel hangs up."""
         if hasattr(os, "pidfd_open"):
-            self.death_fd = self._own(os.pidfd_open(self.process.pid))
+            try:
+                return self._own(os.pidfd_open(self.process.pid))
+            except OSError as error:
+                if error.errno not in _NO_PIDFD:
+                    raise
+        return self.channel.fileno()
 
     def _own(self, fd: int) -> int:
         self._fds.append(fd)
@@ -292,13 +307,14 @@ class RunnerProcess:
     def request(self, message: Any) -> None:
         """Wake the runner with a request; the answer comes by :meth:`receive`."""
         self.post(message)
-        os.write(self.wake_fd, REQUEST)
+        with suppress(BrokenPipeError):  # it is dead, as the wait for its answer tells
+            os.write(self.wake_fd, REQUEST)
 
     def receive(self, deadline: float | None = None) -> Any:
         """Return the runner's next message.
 
         Args:
-            deadline: monotonic time in seconds after which to give up; None waits for ever, and saves a system call.
+            deadline: monotonic time in seconds after which to give up; None waits for ever.
 
         Raises:
             EnvTimeoutError: nothing came in time.
@@ -306,11 +322,12 @@ class RunnerProcess:
             PacelineError: the runner reports this error.
         """
         try:
-            if deadline is not None and not self.channel.poll(max(0.0, deadline - monotonic())):
-                raise EnvTimeoutError(f"runner {self.slot} did not answer in time", env_index=None)
-            message = receive_message(self.channel)
+            payload = self.channel.recv_bytes_by(deadline)
+        except TimeoutError:
+            raise EnvTimeoutError(f"runner {self.slot} did not answer in time", env_index=None) from None
         except (EOFError, OSError):
             raise self.obituary() from None
+        message = unpack_message(payload)
         if isinstance(message, Failure):
             raise message.unpack()
         return message

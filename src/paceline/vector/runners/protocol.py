@@ -212,4 +212,9 @@ def receive_message(channel: Connection) -> Any:
     Raises:
         EOFError, OSError: the other side is gone.
     """
-    return pickle.loads(channel.recv_bytes())
+    return unpack_message(channel.recv_bytes())
+
+
+def unpack_message(payload: bytes) -> Any:
+    """Return what :func:`pack_message` made ``payload`` of."""
+    return pickle.loads(payload)

@@ -22,7 +22,7 @@ import pytest
 
 import paceline
 from paceline import make_vec
-from paceline.errors import EnvError, EnvTimeoutError, RequestError
+from paceline.errors import EnvError, EnvTimeoutError, RequestError, RunnerDiedError
 from paceline.vector import VecEnv
 from paceline.vector.arrays import IDLE
 
@@ -271,9 +271,10 @@ def processes_below() -> set[str]:
 
 
 @pytest.mark.parametrize("backend", ["shm", "pipe", "thread"])
-def test_a_forgotten_vector_ends(backend: Any, ended: Ended) -> None:
-    before = set(threading.enumerate())
-    venv = make_vec("CartPole-v1", 2, backend=backend, num_env_runners=2)
+@pytest.mark.parametrize("on_fault", ["raise", "restart"])
+def test_a_forgotten_vector_ends(backend: Any, on_fault: Any, ended: Ended) -> None:
+    before, files = set(threading.enumerate()), open_files()
+    venv = make_vec("CartPole-v1", 2, backend=backend, num_env_runners=2, on_fault=on_fault)
     venv.reset(seed=0)
     venv.send(np.zeros(2, np.int64))
     pids = venv.runner_pids()
@@ -284,6 +285,7 @@ def test_a_forgotten_vector_ends(backend: Any, ended: Ended) -> None:
     for thread in threads:
         thread.join(10)
     assert all(ended(pid) for pid in pids) and not any(thread.is_alive() for thread in threads)
+    assert open_files() == files
 
 
 @pytest.mark.parametrize("backend", ["shm", "pipe"])
@@ -393,3 +395,47 @@ def test_a_fork_of_the_program_ends_nobody_elses_runners(tmp_path: Path) -> None
     with script(body, tmp_path) as program:
         out, told = program.communicate(timeout=60)
         assert (out.strip(), told) == ("[1.0, 1.0, 1.0, 1.0]", "")
+
+
+@pytest.mark.parametrize("backend", ["shm", "pipe"])
+@pytest.mark.parametrize("on_fault", ["raise", "restart"])
+@pytest.mark.parametrize("call", ["reset", "call", "step"])
+def test_a_runner_whose_environment_started_a_process_is_missed(
+    backend: Any, on_fault: Any, call: str, tmp_path: Path, ended: Ended
+) -> None:
+    """The process keeps open whatever the runner had open, so that its channel never comes to an end."""
+    log = tmp_path / "children"
+
+    def build() -> gymnasium.Env[Any, Any]:
+        from paceline.envs.synthetic import FaultyEnv
+
+        class Starting(FaultyEnv):
+            def __init__(self) -> None:
+                super().__init__("nan", at=10_000)
+                kept = [int(path.name) for path in list(Path("/proc/self/fd").iterdir()) if path.exists()]
+                child = subprocess.Popen(["sleep", "600"], pass_fds=kept)
+                with log.open("a") as file:
+                    file.write(f"{child.pid}\n")
+
+        return Starting()
+
+    venv = make_vec(build, 2, backend=backend, num_env_runners=2, on_fault=on_fault)
+    calls: dict[str, Callable[[], Any]] = {
+        "reset": lambda: venv.reset(seed=1),
+        "call": lambda: venv.call("get_wrapper_attr", "_steps"),
+        "step": lambda: venv.step(np.zeros(2, np.int64)),
+    }
+    try:
+        venv.reset(seed=0)
+        os.kill(venv.runner_pids()[1], signal.SIGKILL)
+        assert ended(venv.runner_pids()[1])
+        if on_fault == "raise":
+            with pytest.raises(RunnerDiedError, match="SIGKILL"):
+                calls[call]()
+        else:
+            calls[call]()
+            assert [fault.env_index for fault in venv.faults] == [1]
+    finally:
+        venv.close()
+        for pid in log.read_text().split():
+            os.kill(int(pid), signal.SIGKILL)

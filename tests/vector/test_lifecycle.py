@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 
 import paceline
 from paceline import make_vec
+from paceline.errors import EnvRaisedError, PlanError
 from paceline.vector.runners.placement import usable_cores
 
 Ended = Callable[[int], bool]
@@ -198,3 +200,50 @@ def test_train_takes_a_function_of_the_users_script_into_runners(tmp_path: Path)
     assert (outcome, done.stderr) == ("ok __main__:build", "")
     assert refused.startswith("expected an environment that its name finds again, got __main__:<lambda>")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "script.py"]
+
+
+@pytest.mark.parametrize("backend", ["shm", "pipe"])
+def test_a_callable_that_cannot_be_pickled_is_refused(backend: Any) -> None:
+    lock = threading.Lock()
+
+    def build() -> gymnasium.Env[Any, Any]:
+        with lock:
+            return gymnasium.make("CartPole-v1")
+
+    with pytest.raises(PlanError, match=r"callables that can be sent .*build: TypeError: .*lock.*serial or thread"):
+        make_vec(build, 2, backend=backend, num_env_runners=2)
+
+
+class Unloadable:
+    """A callable that travels well and does not arrive."""
+
+    def __call__(self) -> gymnasium.Env[Any, Any]:
+        return gymnasium.make("CartPole-v1")
+
+    def __reduce__(self) -> Any:
+        return int, ("no number",)
+
+
+@pytest.mark.parametrize("backend", ["shm", "pipe"])
+def test_a_callable_that_a_runner_cannot_load_is_told(backend: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(EnvRaisedError, match=r"runner process can load, got ValueError: .*no number") as caught:
+        make_vec(Unloadable(), 2, backend=backend, num_env_runners=2)
+    assert "_unpickle_factories" in caught.value.original_traceback and caught.value.env_index == 0
+    assert capfd.readouterr().err == ""
+
+
+class Unsendable(Inspected):
+    """Its spaces cannot be pickled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space.lock = threading.Lock()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("backend", ["shm", "pipe"])
+def test_spaces_that_cannot_be_pickled_are_told(
+    backend: Any, by_value: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(EnvRaisedError, match=r"could not be built: TypeError: .*lock") as caught:
+        make_vec(lambda: Unsendable(), 2, backend=backend, num_env_runners=2)
+    assert "send_message" in caught.value.original_traceback and capfd.readouterr().err == ""

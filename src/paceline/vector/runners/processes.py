@@ -102,13 +102,15 @@ class ProcessVecEnv(BatchedVecEnv):
         self.processes = processes
         self._factories = list(factories)
         self._timeout_s = processes.step_timeout_s
-        self._memory_fd = -1
+        self._memory_owner = _Descriptor()
         self._runners: list[RunnerProcess] = []
         self._early: list[list[StepMessage]] = [[] for _ in range(num_env_runners)]
         self._waiting: Waiting = choose_waiting(num_env_runners, usable_core_time())
         self._cores = processes.runner_cores or spread_cores(num_env_runners)
         # Ends the runners when this object is forgotten, or at the end of the program, without close().
-        self._finalizer = weakref.finalize(self, _end_runners, self._runners, os.getpid(), self._by_pipe)
+        self._finalizer = weakref.finalize(
+            self, _end_runners, self._runners, self._memory_owner, os.getpid(), self._by_pipe
+        )
         self._memory_fd = self._create_memory()
         try:
             self._launcher = make_launcher(
@@ -124,6 +126,15 @@ class ProcessVecEnv(BatchedVecEnv):
         pins = processes.runner_cores is None and all(self._cores) and num_env_runners > 1
         self._pins = pins and hasattr(os, "sched_setaffinity")
         self._watch_runners()
+
+    @property
+    def _memory_fd(self) -> int:
+        """The block of shared memory; -1 once it is closed."""
+        return self._memory_owner.fd
+
+    @_memory_fd.setter
+    def _memory_fd(self, fd: int) -> None:
+        self._memory_owner.fd = fd
 
     def _start_runner(self, slot: int, envs: range) -> RunnerProcess:
         return RunnerProcess(
@@ -156,11 +167,22 @@ class ProcessVecEnv(BatchedVecEnv):
             taken = self._clock.steps_taken()
             lost_steps = [int(taken[i]) + self._flight.steps_out(i, ready=True) for i in envs]
         return Setup(
-            list(sys.path), cloudpickle.dumps(self._factories[envs.start : envs.stop]), envs.start, len(envs),
+            list(sys.path), self._pickle_factories(envs), envs.start, len(envs),
             runner.slot, self.num_envs, self.num_env_runners, self.autoreset_mode, self.infos_level,
             self.options.faults, self._waiting, self._most_ready(len(envs)), self._by_pipe, lost_seeds, lost,
             lost_steps,
         )  # fmt: skip
+
+    def _pickle_factories(self, envs: range) -> bytes:
+        try:
+            payload: bytes = cloudpickle.dumps(self._factories[envs.start : envs.stop])
+            return payload
+        except Exception as error:
+            raise PlanError(
+                f"expected callables that can be sent to runner processes, got {self._factories[envs.start].id}: "
+                f"{type(error).__name__}: {error}; make what cannot be pickled inside the callable, or use backend "
+                f"serial or thread"
+            ) from error
 
     def _most_ready(self, runner_envs: int) -> int:
         """Return how many of its environments a runner may have ready before it says so.
@@ -315,17 +337,23 @@ class ProcessVecEnv(BatchedVecEnv):
         return answers
 
     def _ask_again(self, slot: int, request: Any, error: RunnerDiedError | EnvTimeoutError) -> Any:
-        """Replace a runner that died or hangs in a reset until one answers.
+        """Replace a runner that died, or hangs in a reset, until one answers.
+
+        A call may be what breaks the environments: a runner that hangs in one is not replaced, nor one that dies of it
+        again.
 
         Raises:
-            PacelineError: nothing is to be restarted, or too much has been; or it was another request.
+            PacelineError: nothing is to be restarted, or too much has been; or the call is to blame.
         """
+        is_reset, blames_call = isinstance(request, ResetRequest), isinstance(error, EnvTimeoutError)
         while True:
             located = self._located(slot, error)
-            if not isinstance(request, ResetRequest):
+            if blames_call and not is_reset:
                 raise located from None
             self._mend(slot, located)
-            request = self._without_culprit(slot, request)
+            blames_call = True
+            if is_reset:
+                request = self._without_culprit(slot, request)
             self._post(self._runners[slot], request)
             try:
                 return self._answer(slot, self._deadline())
@@ -402,12 +430,9 @@ class ProcessVecEnv(BatchedVecEnv):
 
     def _let_go(self, grace_s: float) -> None:
         """End the runners and give up the memory's descriptor."""
-        _end_runners(self._runners, os.getpid(), self._by_pipe, grace_s)
+        _end_runners(self._runners, self._memory_owner, os.getpid(), self._by_pipe, grace_s)
         if hasattr(self, "_launcher"):
             self._launcher.close()  # it may not have started a runner
-        if self._memory_fd >= 0:
-            os.close(self._memory_fd)
-            self._memory_fd = -1
 
     def _release(self) -> None:
         self._let_go(0.0)
@@ -427,10 +452,28 @@ def timeout_message(timeout_s: float | None) -> str:
     )
 
 
-def _end_runners(runners: list[RunnerProcess], owner_pid: int, by_pipe: bool, grace_s: float = _CLOSE_GRACE_S) -> None:
-    """End ``runners``, unless this is a fork of the process that owns them."""
+class _Descriptor:
+    """A file descriptor that whoever holds this object may close, and only once."""
+
+    fd = -1
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def _end_runners(
+    runners: list[RunnerProcess],
+    memory: _Descriptor,
+    owner_pid: int,
+    by_pipe: bool,
+    grace_s: float = _CLOSE_GRACE_S,
+) -> None:
+    """End ``runners`` and close the shared memory, unless this is a fork of the process that owns them."""
     if os.getpid() != owner_pid:
         return
+    memory.close()
     for runner in runners:
         if grace_s > 0 and not runner._ended and not runner.is_dead():
             if not by_pipe:

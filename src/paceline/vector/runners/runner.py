@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from paceline.process_death import die_with_parent
@@ -18,6 +19,7 @@ from paceline.process_death import die_with_parent
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
+    from paceline.envs import EnvFactory
     from paceline.vector.group import EnvGroup
     from paceline.vector.runners.protocol import Setup
     from paceline.vector.runners.serving import MemoryServer, PipeServer
@@ -40,7 +42,7 @@ def main(arguments: str) -> None:
 
     from multiprocessing.connection import Connection
 
-    from paceline.errors import PacelineError
+    from paceline.errors import EnvRaisedError, PacelineError
     from paceline.vector.runners.protocol import Failure, send_message
 
     channel = Connection(given["control_fd"])
@@ -49,6 +51,13 @@ def main(arguments: str) -> None:
             server, group = _build(channel, given)
         except PacelineError as error:
             send_message(channel, Failure.of(error))
+            return
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            raise
+        except Exception as error:
+            message = f"the environments could not be built: {type(error).__name__}: {error}"
+            raised = EnvRaisedError(message, original_traceback=traceback.format_exc())
+            send_message(channel, Failure.of(raised))
             return
         try:
             gc.collect()
@@ -74,7 +83,7 @@ def _build(channel: Connection, given: dict[str, Any]) -> tuple[MemoryServer | P
 
     setup: Setup = receive_message(channel)
     sys.path[:] = setup.sys_path
-    factories = pickle.loads(setup.factories)
+    factories = _unpickle_factories(setup)
     envs = build_envs(factories, first=setup.first)
     env = envs[0]
     built = Built(env.observation_space, env.action_space, dict(env.metadata), env.render_mode, env.spec)
@@ -105,3 +114,21 @@ def _build(channel: Connection, given: dict[str, Any]) -> tuple[MemoryServer | P
         group, arrays, setup.slot, channel, given["wake_fd"], given["done_fd"], setup.waiting, setup.most_ready
     )
     return server, group
+
+
+def _unpickle_factories(setup: Setup) -> list[EnvFactory]:
+    """Return the callables that build the environments: what they are made of may exist in the parent alone."""
+    import pickle
+
+    from paceline.errors import EnvRaisedError
+
+    try:
+        factories: list[EnvFactory] = pickle.loads(setup.factories)
+        return factories
+    except Exception as error:
+        raise EnvRaisedError(
+            f"expected callables that a runner process can load, got {type(error).__name__}: {error}; let it find what "
+            f"they need, or use backend serial or thread",
+            env_index=setup.first if setup.count == 1 else None,
+            original_traceback=traceback.format_exc(),
+        ) from error

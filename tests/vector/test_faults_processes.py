@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from paceline import make_vec
-from paceline.errors import EnvTimeoutError, RunnerDiedError
+from paceline.errors import EnvTimeoutError, RunnerDiedError, RunnerMemoryError
 from paceline.vector import StepBatch, VecEnv
 from paceline.vector.base import EnvIds
 
@@ -272,10 +272,10 @@ def test_both_runners_may_hang_at_once(backend: Any) -> None:
 
 
 @BY_PROCESS
-@pytest.mark.parametrize("batch_size", [4, 2])
-def test_a_leak_is_mended_between_steps(backend: Any, batch_size: int) -> None:
+@pytest.mark.parametrize(("batch_size", "leaky"), [(4, 12), (2, 12), (4, 13)])
+def test_a_leak_is_mended_between_steps(backend: Any, batch_size: int, leaky: int) -> None:
     """The step is complete when the runner is replaced; its environments are restarted in the next, and only there."""
-    env = "synthetic:faulty?fault=leak&at=3&only_seed=12&mib=150"
+    env = f"synthetic:faulty?fault=leak&at=3&only_seed={leaky}&mib=150"
     with healthy(backend, env, memory_limit_bytes=220 * 2**20, batch_size=batch_size) as venv:
         for count in range(1, 7):
             venv._next_watch_s = 0.0  # a look at the memory comes once a second; now it is due
@@ -297,6 +297,25 @@ def test_a_leak_is_mended_between_steps(backend: Any, batch_size: int) -> None:
             ([False, False], [False, True], [1, 0]),
             ([False, False], [False, False], [1, 1]),
         ]
+
+
+@BY_PROCESS
+@pytest.mark.parametrize("leaky", [1, 2])
+@pytest.mark.parametrize("batch_size", [3, 1])
+def test_a_leak_of_one_environment_alone_is_told_as_any_fault(backend: Any, leaky: int, batch_size: int) -> None:
+    env = f"synthetic:faulty?fault=leak&at=3&only_seed={SEEDS[leaky]}&mib=200"
+    venv: Any = make_vec(
+        env, 3, backend=backend, num_env_runners=3, memory_limit_bytes=260 * 2**20, batch_size=batch_size,
+        start_method="forkserver",
+    )  # fmt: skip
+    with closing(venv), pytest.raises(RunnerMemoryError, match=f"has grown most.*env {leaky}, seed") as caught:
+        venv.reset(seed=SEEDS[:3])
+        for count in range(1, 7):
+            venv._next_watch_s = 0.0  # a look at the memory is due
+            venv.send(np.full(3, count % 2))
+            venv.recv([0, 1, 2])
+    told = caught.value
+    assert (told.env_index, told.seed, told.step, told.action) == (leaky, SEEDS[leaky], count, count % 2)
 
 
 @BY_PROCESS

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from paceline.machine import Paths
 from paceline.vector.runners.memory_watch import MemoryWatch, default_limit_bytes, private_bytes
 
 MIB = 2**20
@@ -23,8 +25,10 @@ def test_the_runner_that_grew_most_is_named_once_all_use_too_much() -> None:
     assert watch.check() == 1, "the largest is not the one that grew"
     error = watch.error(1, range(4, 6))
     assert "at most 200 MiB together, got 201 MiB; runner 1 (envs 4 to 5)" in str(error)
-    assert "from 10 to 100 MiB" in str(error) and error.env_index == 4
-    assert "runner 1 (env 4)" in str(watch.error(1, range(4, 5)))
+    assert "from 10 to 100 MiB" in str(error) and error.env_index is None, "any of them may be it"
+    alone = watch.error(1, range(4, 5), seed=12, step=3, action=1)
+    assert "runner 1 (env 4)" in str(alone) and str(alone).endswith("(env 4, seed 12, step 3, last action 1)")
+    assert (alone.env_index, alone.seed, alone.step, alone.action) == (4, 12, 3, 1)
 
 
 def test_a_replacement_begins_anew_and_the_others_do_not() -> None:
@@ -59,8 +63,46 @@ def test_private_memory_grows_with_what_is_touched() -> None:
     assert private_bytes(2**22 + 1) is None
 
 
-def test_the_default_leaves_a_fifth_of_the_machine() -> None:
-    limit = default_limit_bytes()
+def told(folder: Path, total: int, available: int, limit: int | None = None, held: int = 0) -> Paths:
+    """Write what a kernel tells, in MiB, of a machine and perhaps of a container."""
+    files = {"proc/meminfo": f"MemTotal: {total * 1024} kB\nMemAvailable: {available * 1024} kB\n"}
+    if limit is not None:
+        files |= {
+            "proc/self/cgroup": "0::/mine\n",
+            "cgroup/mine/memory.max": f"{limit * MIB}\n",
+            "cgroup/mine/memory.current": f"{(held + 7) * MIB}\n",
+            "cgroup/mine/memory.stat": f"inactive_file {7 * MIB}\n",
+        }
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return Paths(proc=folder / "proc", cgroup=folder / "cgroup", shm=folder / "shm", root=folder)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ((1000, 1000), 800),
+        ((1000, 100), 50 + 90),
+        ((1000, 1000, 500), 400),
+        ((1000, 1000, 500, 400), 50 + 90),
+        ((1000, 10, 500, 400), 50 + 9),
+        ((100, 100, 500, 0), 80),
+    ],
+)
+def test_the_default_leaves_something_to_the_machine_the_container_and_others(
+    facts: tuple[int, ...], expected: int, tmp_path: Path
+) -> None:
+    limit = default_limit_bytes(50 * MIB, told(tmp_path, *facts))
+    assert limit is not None and abs(limit - expected * MIB) <= 1
+
+
+def test_where_nothing_is_told_nothing_is_limited(tmp_path: Path) -> None:
+    assert default_limit_bytes(5, Paths(proc=tmp_path, cgroup=tmp_path)) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_the_default_is_of_this_machine() -> None:
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = MemoryWatch([], None).limit_bytes
     assert limit is not None and 0 < limit <= 0.8 * total
-    assert MemoryWatch([], None).limit_bytes == limit

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from paceline.errors import RunnerMemoryError
 from paceline.machine import Cgroup, Paths
 
 _SHARE = 0.8
+_SHARE_OF_AVAILABLE = 0.9
 
 
 class MemoryWatch:
@@ -17,7 +19,7 @@ class MemoryWatch:
 
     Args:
         pids: the runners.
-        limit_bytes: for all of them together; None: 80 % of the machine's memory, or of the container's limit.
+        limit_bytes: for all of them together; None: see :func:`default_limit_bytes`.
         read_private_bytes: returns what a process holds for itself alone, or None where the system does not say.
     """
 
@@ -29,9 +31,9 @@ class MemoryWatch:
         read_private_bytes: Callable[[int], int | None] | None = None,
     ) -> None:
         self._pids = list(pids)
-        self.limit_bytes = limit_bytes or default_limit_bytes()
         self._read = read_private_bytes or private_bytes
         self._first = self._all()
+        self.limit_bytes = limit_bytes or default_limit_bytes(sum(self._first))
         self._last = self._first
 
     def replace(self, slot: int, pid: int) -> None:
@@ -47,15 +49,21 @@ class MemoryWatch:
         growth = [now - then for now, then in zip(self._last, self._first, strict=True)]
         return growth.index(max(growth))
 
-    def error(self, slot: int, envs: range) -> RunnerMemoryError:
-        """Return the error that names the runner ``slot`` and its environments."""
+    def error(self, slot: int, envs: range, **last_known: Any) -> RunnerMemoryError:
+        """Return the error that names the runner ``slot`` and its environments.
+
+        Args:
+            slot: which runner.
+            envs: indices of its environments; which of several it is that grows, nobody knows.
+            **last_known: of an only environment: ``seed``, ``step`` and ``action``.
+        """
         whose = f"envs {envs.start} to {envs.stop - 1}" if len(envs) > 1 else f"env {envs.start}"
         return RunnerMemoryError(
             f"expected the runners to use at most {(self.limit_bytes or 0) / 2**20:,.0f} MiB together, got "
             f"{sum(self._last) / 2**20:,.0f} MiB; runner {slot} ({whose}) has grown most, from "
             f"{self._first[slot] / 2**20:,.0f} to {self._last[slot] / 2**20:,.0f} MiB: look for a leak there, or use "
             f"fewer environments",
-            env_index=envs.start,
+            **({"env_index": envs.start, **last_known} if len(envs) == 1 else {}),
         )
 
     def _all(self) -> list[int]:
@@ -71,10 +79,36 @@ def private_bytes(pid: int) -> int | None:
         return None
 
 
-def default_limit_bytes() -> int | None:
-    """Return 80 % of the machine's memory, or of the container's limit; None where neither is known."""
-    limits = [Cgroup(Paths()).memory_limit_bytes()]
-    if "SC_PHYS_PAGES" in os.sysconf_names:
-        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    known = [limit for limit in limits if limit]
-    return int(_SHARE * min(known)) if known else None
+def default_limit_bytes(held_bytes: int = 0, paths: Paths | None = None) -> int | None:
+    """Return what runners may use together; None where the system tells nothing.
+
+    At most 80 % of the machine's memory, or of the container's limit. Others use memory, too, this process among them:
+    nor more than 90 % of what is available now beyond what the runners hold already.
+
+    Args:
+        held_bytes: what the runners hold now.
+        paths: where to read from.
+    """
+    cgroup = Cgroup(paths or Paths())
+    contained, contained_held = cgroup.memory_limit_bytes(), cgroup.memory_held_bytes()
+    total, available = _memory_of_machine(paths or Paths())
+    if contained is not None and contained_held is not None:
+        left = max(0, contained - contained_held)
+        available = left if available is None else min(available, left)
+    limits = [int(_SHARE * size) for size in (contained, total) if size]
+    if available is not None:
+        limits.append(held_bytes + int(_SHARE_OF_AVAILABLE * available))
+    return min(limits, default=None)
+
+
+def _memory_of_machine(paths: Paths) -> tuple[int | None, int | None]:
+    """Return the machine's memory and how much of it is available, in bytes; None for what it does not tell."""
+    found = {}
+    try:
+        for line in (paths.proc / "meminfo").read_text(encoding="ascii").splitlines():
+            name, _, rest = line.partition(":")
+            if name in ("MemTotal", "MemAvailable"):
+                found[name] = int(rest.split()[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        found = {}
+    return found.get("MemTotal"), found.get("MemAvailable")

@@ -55,7 +55,8 @@ class ProcessOptions:
         runner_threads: threads of the math libraries in each runner.
         runner_cores: cores of each runner, for good (an empty list: any core); None: disjoint sets while the machine is
             quiet, see :mod:`paceline.vector.runners.placement`.
-        memory_limit_bytes: what all runners together may use; None: 80 % of the machine's memory, or of its limit.
+        memory_limit_bytes: what all runners together may use; None: 80 % of the machine's memory, or of its limit, or
+            less where others use memory already, see :mod:`paceline.vector.runners.memory_watch`.
         start_method: ``spawn`` (a new interpreter each), ``forkserver``, or None for what is quicker.
     """
 
@@ -251,8 +252,10 @@ class ProcessVecEnv(BatchedVecEnv):
             self._next_watch_s = now + _WATCH_EVERY_S
             slot = self._memory_watch.check()
             if slot is not None:
+                envs = self._runners[slot].envs
+                last_known = self._last_known(envs.start) if len(envs) == 1 else {}
                 try:
-                    self._mend(slot, self._memory_watch.error(slot, self._runners[slot].envs))
+                    self._mend(slot, self._memory_watch.error(slot, envs, **last_known))
                 except BaseException as error:
                     self._fail(error)
                     raise

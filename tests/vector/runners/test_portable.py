@@ -115,6 +115,39 @@ def test_a_lack_of_descriptors_is_no_refusal(monkeypatch: pytest.MonkeyPatch) ->
         make("shm")
 
 
+@BY_PROCESS
+@pytest.mark.usefixtures("elsewhere", "by_value")
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_what_an_environment_forks_does_not_hide_the_runners_death(
+    backend: Any, batch_size: int, tmp_path: Path
+) -> None:
+    """A fork has copies of all that the runner has open."""
+    log = tmp_path / "children"
+
+    def build() -> Any:
+        from paceline.envs.synthetic import FaultyEnv
+
+        child = os.fork()
+        if not child:
+            while True:
+                signal.pause()
+        with log.open("a") as file:
+            file.write(f"{child}\n")
+        return FaultyEnv("nan", at=10_000)
+
+    try:
+        with closing(make_vec(build, 2, backend=backend, num_env_runners=2, batch_size=batch_size)) as venv:
+            venv.reset(seed=[5, 6])
+            kill(venv.runner_pids()[1])
+            venv.send(NOOP)
+            with pytest.raises(RunnerDiedError, match=r"runner 1 .*SIGKILL"):
+                for _ in range(2):
+                    venv.recv()
+    finally:
+        for pid in log.read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+
+
 SAID = "said last"
 
 

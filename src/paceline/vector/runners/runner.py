@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from paceline.process_death import die_with_parent
@@ -46,6 +47,7 @@ def main(arguments: str) -> None:
     from paceline.vector.runners.protocol import Failure, send_message
 
     channel = Connection(given["control_fd"])
+    os.register_at_fork(after_in_child=partial(_let_go, channel, given))  # nor what it forks
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone: nobody to tell
         try:
             server, group = _build(channel, given)
@@ -65,6 +67,13 @@ def main(arguments: str) -> None:
             server.serve()
         finally:
             group.close()
+
+
+def _let_go(channel: Connection, given: dict[str, Any]) -> None:
+    """Close a fork's copies of what ties this process to the parent, who would not see this one die else."""
+    for close in (channel.close, partial(os.close, given["wake_fd"]), partial(os.close, given["done_fd"])):
+        with contextlib.suppress(OSError):  # the environment has closed it itself
+            close()
 
 
 def _build(channel: Connection, given: dict[str, Any]) -> tuple[MemoryServer | PipeServer, EnvGroup]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import signal
@@ -23,7 +24,7 @@ import pytest
 import paceline
 from paceline import make_vec
 from paceline.errors import EnvError, EnvTimeoutError, RequestError, RunnerDiedError
-from paceline.vector import VecEnv
+from paceline.vector import VecEnv, shm
 from paceline.vector.arrays import IDLE
 
 Ended = Callable[[int], bool]
@@ -286,6 +287,17 @@ def test_a_forgotten_vector_ends(backend: Any, on_fault: Any, ended: Ended) -> N
         thread.join(10)
     assert all(ended(pid) for pid in pids) and not any(thread.is_alive() for thread in threads)
     assert open_files() == files
+
+
+def test_nothing_is_left_of_a_vector_that_fails_once_its_runners_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(shm, "Readiness", refuse)
+    before, children = open_files(), processes_below()
+    with pytest.raises(OSError, match="Too many open files"):
+        make_vec("CartPole-v1", 2, backend="shm", num_env_runners=2)
+    assert (open_files(), processes_below()) == (before, children)
 
 
 @pytest.mark.parametrize("backend", ["shm", "pipe"])

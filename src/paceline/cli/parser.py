@@ -213,7 +213,9 @@ def _add_bench(commands: Any) -> None:
     )
     parser.add_argument("env", metavar="ENV", help="environment")
     parser.add_argument(
-        "--backends", metavar="B,B,..", help="any of serial, pipe, shm, thread, native, auto (default all but pipe and auto)"
+        "--backends",
+        metavar="B,B,..",
+        help="of serial, pipe, shm, thread, native, auto (default all but pipe and auto)",
     )
     parser.add_argument("--num-envs", metavar="N,N,..", help="numbers of environments (default 1,8,32,128)")
     parser.add_argument(

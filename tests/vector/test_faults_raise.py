@@ -242,7 +242,7 @@ def test_a_leak_is_told_before_the_kernel_acts(backend: Any, ended: Ended) -> No
             venv._next_watch_s = 0.0
             venv.step(ACTIONS)
     before, after = (int(number) for number in re.findall(r"from (\d+) to (\d+) MiB", str(at.value))[0])
-    assert after - before >= 80 and at.value.env_index == 2
+    assert after - before >= 80 and at.value.env_index is None, "which of the two it is, nobody can tell"
     assert all(ended(pid) for pid in venv.runner_pids())
     venv.close()
 

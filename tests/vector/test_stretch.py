@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paceline.vector.stretch import _FEW, Stretch
+from paceline.vector.stretch import _SMALL, Stretch
 
 E = 6
 
@@ -43,7 +43,7 @@ def test_actions_are_copies(actions: Any) -> None:
     np.testing.assert_equal(found, expected)
 
 
-@pytest.mark.parametrize("size", [E, _FEW + 1])
+@pytest.mark.parametrize("size", [E, _SMALL + 1])
 @pytest.mark.parametrize("where", ["rewards", "vectors", "scalars"])
 def test_nan_is_seen_in_its_own_rows_alone(size: int, where: str) -> None:
     (inside, arrays), last = make(1, size - 1, size), size - 1
@@ -55,11 +55,11 @@ def test_nan_is_seen_in_its_own_rows_alone(size: int, where: str) -> None:
     assert inside.is_nan() and not elsewhere.is_nan()
 
 
-@pytest.mark.parametrize("size", [E, _FEW + 1])
-def test_large_numbers_and_one_infinity_are_not_nan(size: int) -> None:
+@pytest.mark.parametrize("size", [E, _SMALL + 1])
+def test_large_numbers_and_infinities_are_not_nan(size: int) -> None:
     stretch, arrays = make(0, size, size)
     arrays["rewards"][:] = 1e300
-    arrays["rewards"][1] = np.inf
+    arrays["rewards"][1:3] = np.inf, -np.inf
     arrays["floats"][0][:] = 3e38
     arrays["floats"][1][:] = -np.inf
     assert not stretch.is_nan()

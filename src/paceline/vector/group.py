@@ -39,6 +39,7 @@ InfoLevel = Literal["all", "final", "none"]
 """Which infos a vector environment collects: all, those of an episode's last step, or none."""
 
 _LONGEST_ACTION = 12
+_MOST_STRETCHES = 256
 _Todo = Iterable[tuple[int, Any, Any, Any]]
 """Index in the group, ``step`` of the environment, its action, and the writer of its observation."""
 
@@ -131,6 +132,8 @@ class EnvGroup:
         """Return rows of the group as views, which are kept: first-ready batches come back alike."""
         found = self._stretches.get((first, count))
         if found is None:
+            if len(self._stretches) >= _MOST_STRETCHES:
+                self._stretches.clear()
             found = self._stretches[first, count] = Stretch(
                 first, count, actions=self._actions, flags=self._flags, rewards=self._reward_array,
                 floats=[array for _, array in self._floats],

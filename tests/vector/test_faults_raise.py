@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import gymnasium
@@ -229,6 +230,17 @@ def test_a_hanging_environment_is_told(backend: Any, fault: str, batch_size: int
     expected = (2, 12, 3, 1) if fault == "hang" else (2, 12, 0, None)
     assert (error.env_index, error.seed, error.step, error.action) == expected
     assert ("left behind" in str(error)) == (backend == "thread")
+
+
+@BY_PROCESS
+def test_of_several_that_hang_the_first_is_told(backend: Any) -> None:
+    with closing(
+        make_vec("synthetic:faulty?fault=hang&at=1", 4, backend=backend, num_env_runners=2, step_timeout_s=0.4)
+    ) as venv:
+        venv.reset(seed=SEEDS)
+        with pytest.raises(EnvTimeoutError) as at:
+            venv.step(ACTIONS)
+        assert (at.value.env_index, at.value.seed) == (0, SEEDS[0])
 
 
 @pytest.mark.parametrize("backend", ["pipe", "shm"])

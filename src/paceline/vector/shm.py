@@ -95,13 +95,14 @@ class ShmVecEnv(ProcessVecEnv):
                 self._bury(ended.slot, found, failures)
                 deadline = self._deadline()
             except EnvTimeoutError as error:
-                self._mend(slot, self._located(slot, error))
+                self._finished_others(found, failures)
+                if awaited:
+                    self._mend(awaited[0], self._located(awaited[0], error))  # of several that hang, the first is told
                 deadline = self._deadline()
             else:
                 self._finished(slot, value, found, failures)
                 if len(awaited) > 1:
-                    for other, signal in self._readiness.signalled():
-                        self._finished(other, signal, found, failures)
+                    self._finished_others(found, failures)
         if failures:
             raise failures[min(failures)]  # of several broken environments, the first is told
         if not found:
@@ -110,6 +111,11 @@ class ShmVecEnv(ProcessVecEnv):
         if self._whole_board is not None and len(on_board) == self.num_env_runners:
             return [self._whole_board.read()]
         return in_order({slot: item.read() if isinstance(item, InfoReader) else item for slot, item in found.items()})
+
+    def _finished_others(self, found: dict[int, Said | InfoReader], failures: dict[int, PacelineError]) -> None:
+        """Note who else has finished by now."""
+        for slot, value in self._readiness.signalled():
+            self._finished(slot, value, found, failures)
 
     def _finished(
         self, slot: int, value: int, found: dict[int, Said | InfoReader], failures: dict[int, PacelineError]

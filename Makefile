@@ -1,7 +1,8 @@
 # Everything runs from a checkout with nothing but Python >= 3.11 and make.
 #
 #   make demo    sweep and train PPO on HalfCheetah-v5 on this machine, print the recommendation
-#   make test    run the tests
+#   make test    run the tests that are quick
+#   make test-slow   run the others: whole programs, and everything that is killed, hung and starved on purpose
 #   make test-gymnasium   run Gymnasium's own vector tests against our executions
 #   make check   lint, types, layers
 #   make bench   compare with other libraries (installs them; takes about an hour)
@@ -14,7 +15,7 @@ endif
 BIN := $(VENV)/bin
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-gymnasium check bench clean
+.PHONY: demo test test-slow test-gymnasium check bench clean
 
 # The batch of the published experiment (16384 steps), so that the table can be put beside it.
 demo: $(VENV)/.installed
@@ -27,7 +28,10 @@ demo: $(VENV)/.installed
 	@echo "sweep report: $(OUT)/sweep/report.html    training report: $(OUT)/train/report.html"
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m slow
 
 # Gymnasium's own tests of vector environments, run against ours; fetches its repository unless GYMNASIUM_CHECKOUT names one.
 test-gymnasium: $(VENV)/.installed-dev

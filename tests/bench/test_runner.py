@@ -86,7 +86,8 @@ def test_an_environment_that_does_not_work_by_itself_ends_it_before_anything_is_
 ) -> None:
     with pytest.raises(error):
         bench(spec(env_id, ["serial"], [1]), tmp_path / "out", display=Quiet())
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert (tmp_path / "out").exists() == (error is not EnvNotFoundError), "a name that is not one leaves no folder"
 
 
 def test_a_folder_that_holds_a_run_is_refused(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def test_a_cheap_step_stays_in_this_process() -> None:
     assert (choice.backend, choice.num_env_runners) == ("serial", 0)
     assert choice.reason == (
         "serial: a step takes 4.0 us, so 16 in turn take about 93 us; 2 runners would take about 91 us, 42 us of it "
-        "to wake them"
+        "to wake them, which is not 1.4 times as fast"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import traceback
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -230,6 +231,18 @@ def test_a_hanging_environment_is_told(backend: Any, fault: str, batch_size: int
     expected = (2, 12, 3, 1) if fault == "hang" else (2, 12, 0, None)
     assert (error.env_index, error.seed, error.step, error.action) == expected
     assert ("left behind" in str(error)) == (backend == "thread")
+
+
+@BY_PROCESS
+def test_an_error_that_nobody_catches_shows_the_environments_own_lines(backend: Any) -> None:
+    with closing(make_vec(FAULTY + "raise", 4, backend=backend, num_env_runners=2)) as venv:
+        venv.reset(seed=SEEDS)
+        with pytest.raises(EnvRaisedError) as at:
+            for _ in range(5):
+                venv.step(ACTIONS)
+    printed = "".join(traceback.format_exception(at.value))
+    assert "faulty.py" in printed and "RuntimeError: this environment fails at step 3" in printed
+    assert len(str(at.value).splitlines()) == 1
 
 
 @BY_PROCESS

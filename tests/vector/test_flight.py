@@ -42,7 +42,7 @@ class FlightMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def arrive(self, data: Any) -> None:
         ids = data.draw(st.lists(st.sampled_from(self.under_way), min_size=1, unique=True))
-        self.flight.arrive(np.array(ids))
+        self.flight.arrive(ids)
         self.ready += ids
         self.under_way = [i for i in self.under_way if i not in ids]
 

@@ -250,3 +250,15 @@ def test_an_env_that_keeps_its_action_keeps_its_own() -> None:
         observations, *_ = env.step(np.full((2, 2), 2.0, np.float32))
         np.testing.assert_array_equal(observations, np.ones((2, 2)))
         env.close()
+
+
+@pytest.mark.parametrize("backend", ["async", "shmm", "", 3])
+def test_a_backend_of_another_name_is_refused(backend: Any) -> None:
+    with pytest.raises(PlanError, match=r"expected a backend of auto, .* or .*, got .*; Gymnasium's sync is serial"):
+        make_vec("CartPole-v1", 2, backend=backend)
+
+
+@pytest.mark.parametrize("numbers", [{"num_envs": 2.5}, {"num_envs": "4"}, {"num_envs": 2, "num_env_runners": "2"}])
+def test_numbers_that_are_none_are_refused(numbers: dict[str, Any]) -> None:
+    with pytest.raises(PlanError, match="to be an integer"):
+        make_vec("CartPole-v1", backend="shm", **numbers)

@@ -22,6 +22,7 @@ from paceline.bench.cases import MEMORY_SHARE, Case, expected_bytes, expected_wi
 from paceline.bench.display import Display, EnduringDisplay, Forecast, make_display
 from paceline.bench.outcome import CaseRecord, bench_case
 from paceline.bench.spec import BenchSpec
+from paceline.envs import env_factory
 from paceline.errors import EnvRaisedError, EnvTimeoutError, PlanError, ResultsError, WorkError, error_named
 from paceline.isolation.interrupts import Interrupts
 from paceline.machine import Machine, detect_machine
@@ -62,6 +63,7 @@ def bench(
     """
     if holds_run(Path(out)):
         raise ResultsError(f"expected an empty or new folder, got {out} which already holds a run; give another --out")
+    env_factory(spec.env)  # a name that is not one leaves no folder
     with RunFolder(out) as folder:
         return _Bench(spec, folder, display or make_display(), machine or detect_machine(), command).go()
 

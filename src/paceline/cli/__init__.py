@@ -74,7 +74,7 @@ def _fail(error: PacelineError, *, debug: bool) -> int:
 
         traceback.print_exception(error)
         original = getattr(error, "original_traceback", "")
-        if original:
+        if original and not any(original.rstrip() in note for note in getattr(error, "__notes__", ())):
             print(original, file=sys.stderr)
     print(f"paceline: error: {error}", file=sys.stderr)
     return error.exit_status

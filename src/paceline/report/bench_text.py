@@ -48,9 +48,9 @@ def render_bench_text(source: BenchInput) -> str:
 def _call(paste: str) -> list[str]:
     """Write a call on a line, or on three that are Python as well."""
     if len(paste) + 2 <= WIDTH or not paste.endswith(")"):
-        return [f"  {paste}"]
+        return [paste]
     name, _, arguments = paste[:-1].partition("(")
-    return [f"  {name}(", f"      {arguments}", "  )"]
+    return [f"{name}(", f"    {arguments}", ")"]
 
 
 def _contests(found: BenchFindings) -> list[str]:

@@ -219,7 +219,8 @@ def _not_worth(cost: EnvCost, num_envs: int, runners: int, took_us: float) -> st
     wake = _duration(_waking_us(cost, runners))
     return (
         f"serial: a step takes {_duration(cost.mean_us)}, so {num_envs} in turn take about {in_turn}; {runners} "
-        f"runners would take about {_duration(took_us)}, {wake} of it to wake them"
+        f"runners would take about {_duration(took_us)}, {wake} of it to wake them, which is not {LEAST_GAIN} times as "
+        f"fast"
     )
 
 

@@ -85,10 +85,10 @@ class Flight:
             return
         members = (chosen or self.everyone).members
         if self.together or not (members.isdisjoint(self._under_way) and members.isdisjoint(self._ready)):
-            which = "all environments"
+            which = "all environments have"
             if not self.together:
-                which = f"env {min(members & (self._under_way | self._ready))}"
-            raise RequestError(f"expected recv after send, got send while {which} has a step under way; call recv()")
+                which = f"env {min(members & (self._under_way | self._ready))} has"
+            raise RequestError(f"expected recv after send, got send while {which} a step under way; call recv()")
 
     def check_idle(self, mask: NDArray[np.bool_] | None, call: str) -> None:
         """Refuse ``call`` while environments (those of ``mask``; None: any) have a step under way."""
@@ -119,7 +119,7 @@ class Flight:
         self.together = False
         self._under_way.difference_update(ids)
         self._ready.update(ids)
-        self._queue += ids
+        self._queue.extend(ids)
 
     def has(self, wanted: Selection | None, batch_size: int) -> bool:
         """Return whether a batch is complete: ``wanted``, or any ``batch_size``, or all that are under way."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import gymnasium
+import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from paceline.envs import EnvFactory, env_factory
@@ -200,6 +201,11 @@ def _choose(
         has_processes: whether the system has what runner processes need.
     """
     num_envs = len(factories)
+    if backend not in get_args(Backend):
+        raise PlanError(
+            f"expected a backend of {', '.join(get_args(Backend)[:-1])} or {get_args(Backend)[-1]}, got {backend!r}; "
+            f"Gymnasium's sync is serial here, its async is pipe, or shm, which is quicker"
+        )
     if backend != "auto":
         who = "the plan asks for it" if planned else "it was asked for"
         return Choice(backend, _check_runners(backend, num_env_runners, num_envs), f"{backend}: {who}")
@@ -238,6 +244,8 @@ def _factories(env: Any, num_envs: int | None, kwargs: dict[str, Any]) -> list[E
             raise PlanError("expected at least one callable that builds an environment, got an empty list")
         known: dict[int, EnvFactory] = {}
         return [known.setdefault(id(item), env_factory(item, **kwargs)) for item in env]
+    if num_envs is not None and not isinstance(num_envs, int | np.integer):
+        raise PlanError(f"expected num_envs to be an integer, got {num_envs!r}; give a whole number")
     if num_envs is None or num_envs < 1:
         raise PlanError(f"expected num_envs of at least 1, got {num_envs}; give num_envs or a plan")
     return [env_factory(env, **kwargs)] * num_envs
@@ -276,6 +284,8 @@ def _check_runners(backend: Backend, num_env_runners: int | None, num_envs: int)
         return 0
     if num_env_runners is None:
         return _useful_runners(num_envs)
+    if not isinstance(num_env_runners, int | np.integer):
+        raise PlanError(f"expected num_env_runners to be an integer, got {num_env_runners!r}; leave it out, or mend it")
     if num_env_runners < 0 or (backend != "auto" and num_env_runners == 0):
         raise PlanError(
             f"expected num_env_runners of at least 1 for backend {backend}, got {num_env_runners}; leave it out for "

@@ -174,6 +174,8 @@ class Failure:
         if isinstance(error, EnvError):
             for name in _DETAILS:
                 setattr(error, name, self.details[name])
+            if error.original_traceback:  # what Python prints of an error that nobody catches should show it, too
+                error.add_note(f"In the runner:\n{error.original_traceback}".rstrip())
         return error
 
 

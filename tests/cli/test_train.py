@@ -24,6 +24,8 @@ from paceline.spec import Plan, RunSpec
 from paceline.training.checkpoint import CheckpointStore
 from paceline.training.resolve import default_plan
 
+pytestmark = pytest.mark.slow
+
 CONTRACT = {
     "spec.yaml", "results.json", "progress.jsonl", "report.txt", "report.html", "dashboard.png", "checkpoints", "tb",
 }  # fmt: skip

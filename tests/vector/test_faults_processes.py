@@ -22,6 +22,8 @@ from paceline.errors import EnvTimeoutError, RunnerDiedError, RunnerMemoryError
 from paceline.vector import StepBatch, VecEnv
 from paceline.vector.base import EnvIds
 
+pytestmark = pytest.mark.slow
+
 Ended = Callable[[int], bool]
 SEEDS = [10, 11, 12, 13]
 NOOP = np.zeros(4, np.int64)

@@ -21,6 +21,8 @@ from paceline.errors import EnvContractError, EnvRaisedError, RunnerDiedError
 from paceline.vector import VecEnv
 from paceline.vector.faults import replacement_seed
 
+pytestmark = pytest.mark.slow
+
 FAKES = Path(__file__).parent / "fakes"
 NUM_ENVS = 3
 NUM_ROWS = 26

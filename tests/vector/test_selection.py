@@ -35,7 +35,8 @@ def test_parts_are_the_runners_that_hold_them(ids: list[int], cuts: set[int]) ->
         (slot, sorted(i for i in ids if start <= i < stop))
         for slot, (start, stop) in enumerate(zip(starts.tolist(), stops, strict=True))
     ]
-    assert [(slot, part.tolist()) for slot, part in parts] == [item for item in expected if item[1]]
+    assert [(part.slot, part.ids.tolist()) for part in parts] == [item for item in expected if item[1]]
+    assert all(part.members == set(part.ids.tolist()) for part in parts)
 
 
 @pytest.mark.parametrize(("ids", "is_slice"), [([3], True), ([3, 4, 5], True), ([5, 3, 4], True), ([3, 5], False)])

@@ -63,3 +63,13 @@ def test_large_numbers_and_infinities_are_not_nan(size: int) -> None:
     arrays["floats"][0][:] = 3e38
     arrays["floats"][1][:] = -np.inf
     assert not stretch.is_nan()
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_every_kind_of_float_is_looked_at(kind: Any) -> None:
+    _, arrays = make(0, E)
+    arrays["floats"] = [np.ones((E, 2), kind)]
+    stretch = Stretch(0, E, **arrays)
+    assert not stretch.is_nan()
+    arrays["floats"][0][3, 1] = np.nan
+    assert stretch.is_nan()

@@ -21,6 +21,8 @@ RowWriter = Callable[[Any], None]
 FloatLeaf = tuple[str, NDArray[Any]]
 """Where in the space (``['camera'][0]``, empty for the space itself), and the batch of it."""
 
+PLAIN_FORMATS = frozenset("?bBhHiIlLqQfd")
+"""Codes of the dtypes that a memoryview reads and writes; it knows no float16, for one."""
 _SUPPORTED = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these"
 
 
@@ -182,7 +184,7 @@ def row_writer(space: Space[Any], tree: ArrayTree, index: int, path: str = "obse
 
 def _array_writer(space: Space[Any], row: NDArray[Any], path: str) -> RowWriter:
     shape, dtype, ndarray = row.shape, row.dtype, np.ndarray
-    if row.ndim == 1:
+    if row.ndim == 1 and dtype.char in PLAIN_FORMATS:
         cells: Any = row.data
 
         def write_vector(value: Any) -> None:

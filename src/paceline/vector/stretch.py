@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.vector.breach import has_nan
-from paceline.vector.spaces import ArrayTree, copied_rows, map_tree
+from paceline.vector.spaces import PLAIN_FORMATS, ArrayTree, copied_rows, map_tree
 
 _SMALL = 256
 """Up to this number Python sums numbers up in less time than NumPy, which finds nothing in the caches between steps."""
@@ -50,8 +50,9 @@ class Stretch:
         self._none: memoryview[Any] = np.zeros(count, np.bool_).data
         self._rewards = rewards[rows]
         watched = [self._rewards, *(array[rows].reshape(-1) for array in floats)]
-        self._small = [(array.data, array) for array in watched if array.size <= _SMALL]
-        self._large = [array for array in watched if array.size > _SMALL]
+        small = [array.size <= _SMALL and array.dtype.char in PLAIN_FORMATS for array in watched]
+        self._small = [(array.data, array) for array, is_small in zip(watched, small, strict=True) if is_small]
+        self._large = [array for array, is_small in zip(watched, small, strict=True) if not is_small]
 
     def clear_flags(self) -> None:
         """Set all flags to False."""

@@ -133,7 +133,8 @@ def _run(backend: str, suite: Path, outcomes: Path) -> dict[str, list[str]]:
 
 
 def _lacks_a_package(raised: str, message: str) -> bool:
-    return raised in ("DependencyNotInstalled", "EnvNotFoundError") and "not installed" in message
+    told = raised if raised != "EnvRaisedError" else message  # which names what the environment raised
+    return "not installed" in message and any(name in told for name in ("DependencyNotInstalled", "EnvNotFoundError"))
 
 
 @pytest.mark.slow

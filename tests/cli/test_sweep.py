@@ -35,7 +35,8 @@ def test_a_grid_that_cannot_be_built_is_refused(run: Run, tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_a_sweep_is_stopped_resumed_by_its_folder_and_reported(start: Start, run: Run, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = start("sweep", *GRID, "--out", out)
+    sleeps = "synthetic:sleep?us=10000"  # so that the signal comes before the trial's end, however late it is
+    process = start("sweep", sleeps, *GRID[1:], "--out", out)
     wait_for(process, "[2/2]")
     os.killpg(process.pid, signal.SIGINT)
     printed, errors = process.communicate(timeout=60)
@@ -60,7 +61,7 @@ def test_a_sweep_is_stopped_resumed_by_its_folder_and_reported(start: Start, run
         "dashboard.png",
         "plan.yaml",
     } <= {path.name for path in out.iterdir()}
-    again = run("sweep", "--resume", out, "--repeats", 2, *GRID[:1], *GRID[1:])
+    again = run("sweep", "--resume", out, "--repeats", 2, sleeps, *GRID[1:])
     assert again.returncode == 2
     assert_one_sentence(again.stderr)
     assert "repeats is 2, there it is 1" in again.stderr

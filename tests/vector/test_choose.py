@@ -7,6 +7,7 @@ import math
 import random
 import sys
 import warnings
+from dataclasses import replace
 from statistics import NormalDist
 from typing import Any
 
@@ -27,8 +28,9 @@ def cost_of(step_us: float, **others: Any) -> EnvCost:
     return EnvCost(step_us=step_us, **{**fields, **others})
 
 
-def sleeping(step_us: float = 2100.0, cpu_us: float = 60.0, **others: Any) -> EnvCost:
-    return cost_of(step_us, cpu_us=cpu_us, waiting_share=1 - cpu_us / step_us, releases_gil=True, **others)
+def sleeping(step_us: float = 2100.0, cpu_us: float = 60.0, *, releases_gil: bool = True, **others: Any) -> EnvCost:
+    waiting = 1 - cpu_us / step_us
+    return cost_of(step_us, cpu_us=cpu_us, waiting_share=waiting, releases_gil=releases_gil, **others)
 
 
 class Counting(gymnasium.Env[Any, Any]):
@@ -198,7 +200,7 @@ def test_waiting_steps_share_the_time_in_threads() -> None:
 
 
 def test_waiting_steps_that_hold_the_lock_go_to_more_processes_than_cores() -> None:
-    choice = choose_backend(sleeping(), 32, 2, releases_gil=False)
+    choice = choose_backend(sleeping(releases_gil=False), 32, 2)
     assert (choice.backend, choice.num_env_runners) == ("shm", 2 * choose.MOST_PROCESSES_PER_CORE)
 
 
@@ -208,10 +210,12 @@ def test_with_many_cores_processes_wait_better_than_threads_that_compute_in_turn
 
 
 def test_long_steps_that_let_others_run_need_no_processes() -> None:
-    long, short = cost_of(1000.0), cost_of(60.0)
-    assert choose_backend(long, 16, 4, releases_gil=True).backend == "thread"
-    assert choose_backend(short, 16, 4, releases_gil=True).backend == "shm"
-    assert choose_backend(long, 16, 4).backend == choose_backend(long, 16, 4, releases_gil=False).backend == "shm"
+    def chosen(step_us: float, *, releases_gil: bool | None) -> str:
+        return choose_backend(cost_of(step_us, releases_gil=releases_gil), 16, 4).backend
+
+    assert chosen(1000.0, releases_gil=True) == "thread"
+    assert chosen(60.0, releases_gil=True) == "shm"
+    assert chosen(1000.0, releases_gil=None) == chosen(1000.0, releases_gil=False) == "shm"
 
 
 def test_the_choice_is_made_without_a_measurement_where_it_is_forced() -> None:
@@ -241,16 +245,17 @@ def test_what_must_not_be_tried_out_here_always_gets_a_process() -> None:
 
 
 def test_where_there_are_no_processes_none_are_chosen() -> None:
-    for cost in (None, cost_of(4.0), cost_of(1e4), sleeping(), sleeping(cpu_us=500.0)):
+    measured = (cost_of(4.0), cost_of(1e4), sleeping(), sleeping(cpu_us=500.0))
+    costs = [replace(cost, releases_gil=releases) for cost in measured for releases in (None, False, True)]
+    for cost in (None, *costs):
         for num_envs in (1, 2, 64):
             for cores in (1, 2, 64):
-                for releases in (None, False, True):
-                    choice = choose_backend(cost, num_envs, cores, releases_gil=releases, has_processes=False)
-                    assert choice.backend in ("serial", "thread") and choice.reason.startswith(choice.backend)
+                choice = choose_backend(cost, num_envs, cores, has_processes=False)
+                assert choice.backend in ("serial", "thread") and choice.reason.startswith(choice.backend)
     assert choose_backend(sleeping(), 16, 2, has_processes=False) == choose_backend(sleeping(), 16, 2)
     assert choose_backend(sleeping(cpu_us=500.0), 64, 16, has_processes=False).backend == "thread"
-    assert choose_backend(sleeping(), 16, 2, releases_gil=False, has_processes=False).backend == "serial"
-    assert choose_backend(cost_of(1e4), 16, 4, releases_gil=True, has_processes=False).backend == "thread"
+    assert choose_backend(sleeping(releases_gil=False), 16, 2, has_processes=False).backend == "serial"
+    assert choose_backend(cost_of(1e4, releases_gil=True), 16, 4, has_processes=False).backend == "thread"
     computing = choose_backend(cost_of(1e4), 16, 4, has_processes=False)
     assert computing.reason == (
         "serial: a step takes 10 ms and lets no other thread run, and runner processes need Linux or macOS"

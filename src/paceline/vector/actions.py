@@ -1,4 +1,4 @@
-"""Storing a batch of actions where environments read them, with shapes and kinds checked."""
+"""Actions: storing a batch where environments read them, shapes and kinds checked, and telling of one in a message."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from paceline.errors import RequestError
 from paceline.vector.selection import Selection
+
+_LONGEST_ACTION = 12
 
 
 def store_actions(target: Any, actions: Any, path: str = "actions") -> None:
@@ -52,6 +54,20 @@ def store_rows(target: Any, actions: Any, chosen: Selection, path: str = "action
         return
     for key in _keys(target):
         store_rows(target[key], _part(actions, key, path), chosen, f"{path}[{key!r}]")
+
+
+def plain_action(action: Any) -> Any:
+    """Return an action as plain Python for a message; long ones are cut short."""
+    if isinstance(action, np.ndarray):
+        flat = action.reshape(-1).tolist()
+        return action.tolist() if len(flat) <= _LONGEST_ACTION else [*flat[:_LONGEST_ACTION], "..."]
+    if isinstance(action, np.generic):
+        return action.item()
+    if isinstance(action, dict):
+        return {key: plain_action(part) for key, part in action.items()}
+    if isinstance(action, tuple):
+        return tuple(plain_action(part) for part in action)
+    return action
 
 
 def _copy(target: NDArray[Any], source: NDArray[Any], path: str) -> None:

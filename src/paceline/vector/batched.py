@@ -15,13 +15,14 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from paceline.errors import EnvTimeoutError, RequestError, RunnerDiedError, RunnerMemoryError
-from paceline.vector.actions import store_actions, store_rows
+from paceline.vector.actions import plain_action, store_actions, store_rows
 from paceline.vector.arrays import VecArrays
 from paceline.vector.base import EnvIds, ObsTree, StepBatch, VecEnv
 from paceline.vector.faults import Fault, FaultPolicy
 from paceline.vector.flight import Flight
-from paceline.vector.group import InfoLevel, plain_action
-from paceline.vector.infos import Info, InfoColumns, InfoRecord, join, pack, take_info_rows
+from paceline.vector.group import InfoLevel
+from paceline.vector.info_stash import InfoStash
+from paceline.vector.infos import InfoRecord, Infos, take_info_rows
 from paceline.vector.seeding import resolve_seeds
 from paceline.vector.selection import Selection
 from paceline.vector.spaces import copy_tree, map_tree, take_row
@@ -29,7 +30,6 @@ from paceline.vector.statistics import StepClock, VecStatistics
 
 Mask = NDArray[np.bool_]
 ResetSeed = int | Sequence[int | None] | None
-Infos = list[InfoRecord] | list[InfoColumns]
 _OF_A_RUNNER = (RunnerDiedError.__name__, EnvTimeoutError.__name__, RunnerMemoryError.__name__)
 """Faults that are mended by replacing a runner with all its environments."""
 
@@ -73,7 +73,6 @@ class BatchedVecEnv(VecEnv):
         self._clock = StepClock(num_envs)
         self._was_reset = False
         self._failure: BaseException | None = None
-        self._stash: dict[int, InfoRecord] = {}
 
     def _adopt(
         self,
@@ -102,7 +101,8 @@ class BatchedVecEnv(VecEnv):
             {},
             arrays.restarted,
         )
-        self._names_finals = self.autoreset_mode is AutoresetMode.SAME_STEP and self.infos_level != "none"
+        names_finals = self.autoreset_mode is AutoresetMode.SAME_STEP and self.infos_level != "none"
+        self._stash = InfoStash(arrays, self._add_info, names_finals=names_finals)
         # DISABLED mode: terminated and truncated of an environment at rest say whether its episode is over.
         self._ends = arrays.flags[:2] if self.autoreset_mode is AutoresetMode.DISABLED else None
 
@@ -176,7 +176,7 @@ class BatchedVecEnv(VecEnv):
             self._flight.clear()
             self._clock.restart(self._arrays)
         observations = self._arrays.observations
-        return copy_tree(observations) if self.copy else observations, self._gather(records, ())
+        return copy_tree(observations) if self.copy else observations, self._stash.gather(records, ())
 
     def step(
         self, actions: Any
@@ -298,8 +298,9 @@ class BatchedVecEnv(VecEnv):
             raise
         self._clock.waited()
         batch = self._batch
-        if found or self._names_finals:
-            infos = self._gather(found, self._ended_rows(None))
+        stash = self._stash
+        if found or stash.names_finals:
+            infos = stash.gather(found, stash.ended_rows(None))
             if infos:
                 batch = batch._replace(infos=infos)
         self._clock.received_all(self._arrays.finished_ns, batch.reset_rows)
@@ -311,11 +312,11 @@ class BatchedVecEnv(VecEnv):
         self._clock.waits()
         try:
             if flight.together:
-                self._keep(self._finish_all())
+                self._stash.keep(self._finish_all())
                 flight.arrive(range(self.num_envs))
             while not flight.has(wanted, self.batch_size):
                 ids, found = self._finish_some(wanted)
-                self._keep(found)
+                self._stash.keep(found)
                 flight.arrive(ids)
         except BaseException as error:
             self._fail(error)
@@ -335,13 +336,8 @@ class BatchedVecEnv(VecEnv):
         flight = self._flight
         while len(flight.under_way(range(self.num_envs))):
             ids, found = self._finish_some(None)
-            self._keep(found)
+            self._stash.keep(found)
             flight.arrive(ids)
-
-    def _keep(self, found: Infos) -> None:
-        for item in found:
-            for record in item.records() if isinstance(item, InfoColumns) else (item,):
-                self._stash[record.env_index] = record
 
     def _rows(self, taken: Selection) -> StepBatch:
         """Return a batch of these rows: views where they lie side by side."""
@@ -363,10 +359,10 @@ class BatchedVecEnv(VecEnv):
             )
             if isinstance(rows, slice):
                 taken.batch = batch  # these views are always the same
-        if self._stash or self._names_finals:
+        stash = self._stash
+        if stash or stash.names_finals:
             ids = taken.ids
-            chosen = [self._stash.pop(i) for i in ids.tolist() if i in self._stash] if self._stash else []
-            infos = self._gather(chosen, self._ended_rows(ids))
+            infos = stash.gather(stash.take(ids), stash.ended_rows(ids))
             if infos:
                 batch = batch._replace(infos=infos if len(ids) == self.num_envs else take_info_rows(infos, ids))
         return batch
@@ -418,40 +414,6 @@ class BatchedVecEnv(VecEnv):
         given = plain_action(take_row(self._arrays.actions, env_id)) if self._was_reset else None
         step = int(self._clock.steps_taken()[env_id]) + self._flight.steps_out(env_id)
         return {"seed": self.env_seeds[env_id], "step": step, "action": given}
-
-    def _ended_rows(self, ids: EnvIds | None) -> Sequence[int]:
-        if not self._names_finals:
-            return ()
-        ended = self._arrays.terminated | self._arrays.truncated
-        rows: list[int] = (np.flatnonzero(ended) if ids is None else ids[ended[ids]]).tolist()
-        return rows
-
-    def _gather(self, found: Infos, ended: Sequence[int]) -> Info:
-        """Return Gymnasium's vector infos; ended rows are named in ``SAME_STEP`` mode even if their infos are empty."""
-        if found and not ended:
-            parts = [item for item in found if isinstance(item, InfoColumns)]
-            if not parts and (packed := pack([item for item in found if isinstance(item, InfoRecord)], self.num_envs)):
-                parts = [packed]
-            joined = join(parts, self.num_envs) if parts else None
-            if joined is not None:
-                return joined
-        by_index = {}
-        for item in found:
-            for record in item.records() if isinstance(item, InfoColumns) else (item,):
-                by_index[record.env_index] = record
-        for index in ended:
-            if index not in by_index:
-                by_index[index] = InfoRecord(index, {}, {})
-        infos: dict[str, Any] = {}
-        for index in sorted(by_index):
-            _, final, info = by_index[index]
-            if index in ended and final is None:
-                final = {}  # its episode was cut short by a fault
-            if final is not None:
-                last: Info = {"final_obs": take_row(self._arrays.final_observations, index), "final_info": final}
-                infos = self._add_info(infos, last, index)
-            infos = self._add_info(infos, info, index)
-        return infos
 
     def _refuse_ended(self, ends: NDArray[np.bool_], chosen: Selection) -> None:
         """Refuse to step environments whose episodes are over; ``ends`` are the flags that say so, ``[2, N]``."""

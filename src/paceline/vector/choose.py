@@ -98,7 +98,6 @@ def choose_backend(
     num_runners_useful: int,
     *,
     native_reason: str | None = None,
-    releases_gil: bool | None = None,
     has_processes: bool = True,
 ) -> Choice:
     """Choose how to execute N environments.
@@ -108,7 +107,6 @@ def choose_backend(
         num_envs: N.
         num_runners_useful: how many processes can compute at once: cores, within a container's quota.
         native_reason: why these environments can be stepped by native code; None if they cannot.
-        releases_gil: whether a step lets other Python threads run, where that is known; None: what was measured.
         has_processes: whether there can be runner processes; else the choice is between this process and its threads.
     """
     cores = max(1, num_runners_useful)
@@ -119,7 +117,7 @@ def choose_backend(
         return Choice("serial", 0, "serial: a single environment gains nothing from another process")
     if cost is None:
         return _choose_unmeasured(num_envs, cores, has_processes=has_processes)
-    threads = bool(cost.releases_gil if releases_gil is None else releases_gil)
+    threads = bool(cost.releases_gil)
     if not has_processes and not threads:
         step = f"a step takes {_duration(cost.mean_us)} and lets no other thread run"
         return Choice("serial", 0, f"serial: {step}, and {_NO_PROCESSES}")

@@ -12,25 +12,18 @@ from time import perf_counter_ns
 from typing import Any, Literal
 
 import gymnasium
-import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from paceline.envs import EnvFactory
 from paceline.errors import EnvContractError, EnvError, EnvRaisedError, RequestError
+from paceline.vector.actions import plain_action
 from paceline.vector.arrays import IDLE, VecArrays
-from paceline.vector.breach import NO_RESULT, has_nan, name_breach, refuse_info, refuse_nan
+from paceline.vector.breach import NO_RESULT, name_breach, refuse_info
 from paceline.vector.faults import Fault, FaultPolicy, replacement_seed
 from paceline.vector.infos import Info, InfoRecord
+from paceline.vector.rows import GroupRows
 from paceline.vector.spaces import (
     ContractBreach,
-    copy_rows,
-    copy_tree,
-    float_leaves,
-    map_tree,
-    row_reader,
-    row_writer,
-    split_rows,
-    take_row,
 )
 from paceline.vector.stretch import Stretch
 
@@ -38,8 +31,6 @@ Env = gymnasium.Env[Any, Any]
 InfoLevel = Literal["all", "final", "none"]
 """Which infos a vector environment collects: all, those of an episode's last step, or none."""
 
-_LONGEST_ACTION = 12
-_MOST_STRETCHES = 256
 _Todo = Iterable[tuple[int, Any, Any, Any]]
 """Index in the group, ``step`` of the environment, its action, and the writer of its observation."""
 
@@ -90,7 +81,13 @@ class EnvGroup:
         self._same_step = autoreset_mode is AutoresetMode.SAME_STEP
         self._run = self._run_same if self._same_step else self._run_next
         self._steps = [env.step for env in envs]
-        self._lay_out(arrays, rows, envs[0].observation_space)
+        self._rows = GroupRows(
+            arrays, rows, envs[0].observation_space, has_finals=self._same_step, keeps=self._restarts_faults
+        )
+        self._cursors = arrays.cursors.data
+        self._busy_ns = arrays.busy_ns.data
+        self._env_steps = arrays.env_steps.data
+        self._finished_ns = arrays.finished_ns.data
         self._alone = len(envs) == 1
         self._over = [False] * len(envs)
         self._resetting = False  # SAME_STEP: the environment at the cursor has ended its episode and begins another
@@ -98,47 +95,6 @@ class EnvGroup:
         self._extra_steps = [0] * len(envs)  # steps less those of the whole group; resets in steps count against it
         self._restarts = [0] * len(envs)
         self._fresh_seeds: dict[int, int] = {}
-
-    def _lay_out(self, arrays: VecArrays, rows: slice, space: gymnasium.Space[Any]) -> None:
-        """Keep the views that the loops write through."""
-        indices = range(rows.start, rows.stop)
-        self._write = [row_writer(space, arrays.observations, i) for i in indices]
-        self._write_final = [row_writer(space, arrays.final_observations, i, "final observation") for i in indices]
-        self._observations = map_tree(lambda array: array[rows], arrays.observations)
-        self._finals = map_tree(lambda array: array[rows], arrays.final_observations)
-        # What stands in for an observation that never came; half of a broken one may have been written over it.
-        self._kept = copy_tree(self._observations) if self._restarts_faults else None
-        self._floats = float_leaves(space, self._observations)
-        self._final_floats = float_leaves(space, self._finals) if self._same_step else []
-        self._actions = map_tree(lambda array: array[rows], arrays.actions)
-        by_env = (arrays.terminated, arrays.truncated, arrays.reset_rows, arrays.restarted)
-        self._flags = [flag[rows] for flag in by_env]
-        self._reward_array = arrays.rewards[rows]
-        # Storing a scalar through a memoryview costs two thirds of storing it through an array, and it refuses None.
-        self._rewards: memoryview[float] = self._reward_array.data  # type: ignore[assignment]
-        self._terminated, self._truncated, self._reset_rows, self._restarted = (flag.data for flag in self._flags)
-        self._take_action = row_reader(self._actions)
-        self._watched_rows = [
-            [array[index, ...].reshape(-1) for _, array in self._floats] for index in range(rows.stop - rows.start)
-        ]
-        self._cursors = arrays.cursors.data
-        self._busy_ns = arrays.busy_ns.data
-        self._env_steps = arrays.env_steps.data
-        self._finished_ns = arrays.finished_ns.data
-        self._stretches: dict[tuple[int, int], Stretch] = {}
-        self._whole = self._stretch(0, rows.stop - rows.start)
-
-    def _stretch(self, first: int, count: int) -> Stretch:
-        """Return rows of the group as views, which are kept: first-ready batches come back alike."""
-        found = self._stretches.get((first, count))
-        if found is None:
-            if len(self._stretches) >= _MOST_STRETCHES:
-                self._stretches.clear()
-            found = self._stretches[first, count] = Stretch(
-                first, count, actions=self._actions, flags=self._flags, rewards=self._reward_array,
-                floats=[array for _, array in self._floats],
-            )  # fmt: skip
-        return found
 
     def step(self, indices: Sequence[int] | None = None) -> list[InfoRecord]:
         """Step environments with their rows of the actions.
@@ -156,12 +112,12 @@ class EnvGroup:
         actions: list[Any] = []
         whole = indices is None and not self._alone
         if indices is None:
-            indices = self._whole.indices
+            indices = self._rows.whole.indices
         try:
             if len(indices) == 1:
                 is_nan = self._step_one(indices[0], actions, records)
             elif whole or list(indices) == list(range(indices[0], indices[0] + len(indices))):
-                stretch = self._whole if whole else self._stretch(indices[0], len(indices))
+                stretch = self._rows.whole if whole else self._rows.stretch(indices[0], len(indices))
                 is_nan = self._step_stretch(stretch, actions, records)
             else:
                 is_nan = self._step_scattered(indices, actions, records)
@@ -183,34 +139,23 @@ class EnvGroup:
     def _step_stretch(self, stretch: Stretch, actions: list[Any], records: list[InfoRecord]) -> bool:
         """Step environments side by side, add their actions to ``actions``, and return whether there is NaN."""
         rows = stretch.rows
-        stretch.clear_flags()
-        if self._kept is not None:
-            copy_rows(self._observations, self._kept, rows)
-        actions += stretch.take_actions()
-        todo = zip(stretch.indices, self._steps[rows], actions, self._write[rows], strict=True)
+        actions += self._rows.begin_stretch(stretch)
+        todo = zip(stretch.indices, self._steps[rows], actions, self._rows.write[rows], strict=True)
         self._step_through(todo, records)
         return stretch.is_nan()
 
     def _step_one(self, index: int, actions: list[Any], records: list[InfoRecord]) -> bool:
-        """Step one environment, likewise; without NumPy where that costs more than it does."""
-        self._terminated[index] = self._truncated[index] = self._reset_rows[index] = self._restarted[index] = False
-        if self._kept is not None:
-            copy_rows(self._observations, self._kept, index)
-        actions.append(self._take_action(index))
-        self._step_through(((index, self._steps[index], actions[0], self._write[index]),), records)
-        reward = self._rewards[index]
-        return reward != reward or any(map(has_nan, self._watched_rows[index]))
+        """Step one environment, likewise."""
+        actions.append(self._rows.begin_one(index))
+        self._step_through(((index, self._steps[index], actions[0], self._rows.write[index]),), records)
+        return self._rows.is_nan(index)
 
     def _step_scattered(self, indices: Sequence[int], actions: list[Any], records: list[InfoRecord]) -> bool:
         """Step environments that do not lie side by side, likewise."""
-        for flags in self._flags:
-            flags[indices] = False
-        if self._kept is not None:
-            copy_rows(self._observations, self._kept, indices)
-        actions += split_rows(map_tree(lambda array: array[indices], self._actions))
-        todo = [(i, self._steps[i], action, self._write[i]) for i, action in zip(indices, actions, strict=True)]
+        actions += self._rows.begin_scattered(indices)
+        todo = [(i, self._steps[i], action, self._rows.write[i]) for i, action in zip(indices, actions, strict=True)]
         self._step_through(todo, records)
-        return has_nan(self._reward_array[indices]) or any(has_nan(array[indices]) for _, array in self._floats)
+        return self._rows.is_nan_among(indices)
 
     def take_faults(self) -> list[Fault]:
         """Return the faults that were mended since the last call."""
@@ -226,7 +171,7 @@ class EnvGroup:
                 return
             except EnvError as error:
                 index = self._cursors[self._slot] - self.first
-                in_reset = self._resetting or bool(self._reset_rows[index])
+                in_reset = self._resetting or bool(self._rows.reset_rows[index])
                 self._resetting = False
                 if isinstance(error.__cause__, _Lost):
                     self._replace(index, None, records, in_reset=False)
@@ -236,7 +181,8 @@ class EnvGroup:
                     raise
 
     def _run_same(self, todo: _Todo, records: list[InfoRecord]) -> None:
-        rewards, cursors, slot, first = self._rewards, self._cursors, self._slot, self.first
+        rows, cursors, slot, first = self._rows, self._cursors, self._slot, self.first
+        rewards = rows.rewards
         all_infos = self._all_infos
         index = 0
         action: Any = None
@@ -250,11 +196,10 @@ class EnvGroup:
                 observation, reward, terminated, truncated, info = result
                 rewards[index] = reward
                 if terminated or truncated:
-                    self._terminated[index] = terminated
-                    self._truncated[index] = truncated
-                    self._write_final[index](observation)
-                    if self._final_floats:
-                        refuse_nan(self._final_floats, index, "final observation")
+                    rows.terminated[index] = terminated
+                    rows.truncated[index] = truncated
+                    rows.write_final[index](observation)
+                    rows.refuse_final_nan(index)
                     self._start_next_episode(index, info, records)
                 else:
                     write(observation)
@@ -273,7 +218,7 @@ class EnvGroup:
         final_info = dict(final_info)  # the environment may use it again for the next episode
         try:
             observation, info = self._reset_env(index, None, None)
-            self._write[index](observation)
+            self._rows.write[index](observation)
         finally:  # the episode has ended, whatever becomes of the next one
             if self._final_infos:
                 kept = info if self._all_infos else {}
@@ -282,7 +227,8 @@ class EnvGroup:
         self._resetting = False
 
     def _run_next(self, todo: _Todo, records: list[InfoRecord]) -> None:
-        rewards, cursors, slot, first = self._rewards, self._cursors, self._slot, self.first
+        rows, cursors, slot, first = self._rows, self._cursors, self._slot, self.first
+        rewards = rows.rewards
         over = self._over
         index = 0
         action: Any = None
@@ -301,8 +247,8 @@ class EnvGroup:
                     rewards[index] = reward
                     keep = self._all_infos
                     if terminated or truncated:
-                        self._terminated[index] = terminated
-                        self._truncated[index] = truncated
+                        rows.terminated[index] = terminated
+                        rows.truncated[index] = truncated
                         over[index] = True
                         keep = self._final_infos
                 write(observation)
@@ -322,8 +268,8 @@ class EnvGroup:
                 f"reset(options={{'reset_mask': terminated | truncated}}) first, or choose another autoreset_mode"
             )
         self._over[index] = False
-        self._rewards[index] = 0.0
-        self._reset_rows[index] = True
+        self._rows.rewards[index] = 0.0
+        self._rows.reset_rows[index] = True
         self._extra_steps[index] -= 1
         return self._reset_env(index, None, None)
 
@@ -360,13 +306,11 @@ class EnvGroup:
             self.seeds[index] = seed
         self._steps[index] = self.envs[index].step  # a lost environment has its new beginning here
         self._over[index] = False
-        self._rewards[index] = 0.0
-        self._terminated[index] = self._truncated[index] = self._reset_rows[index] = False
-        self._restarted[index] = False
+        self._rows.clear(index)
         try:
             observation, info = self._reset_env(index, seed, options)
-            self._write[index](observation)
-            refuse_nan(self._floats, index, "observation")
+            self._rows.write[index](observation)
+            self._rows.refuse_nan(index)
         except (Exception, SystemExit) as error:
             explained = self._explain(error, index, NO_RESULT, None)
             if not self._restarts_faults:
@@ -404,7 +348,7 @@ class EnvGroup:
             env_index=env_index,
             seed=self.seeds[index],
             step=self._vector_steps + self._extra_steps[index],
-            action=plain_action(take_row(self._actions, index)),
+            action=plain_action(self._rows.action(index)),
         )
 
     def _replace(self, index: int, error: EnvError | None, records: list[InfoRecord], *, in_reset: bool) -> None:
@@ -424,7 +368,7 @@ class EnvGroup:
             EnvError: the replacement cannot be built, or has other spaces.
         """
         if not in_reset:
-            self._mark_restarted(index)
+            self._rows.mark_restarted(index)
         info: Info = {}
         while True:
             if error is not None and not self._renew(index, error):
@@ -435,8 +379,8 @@ class EnvGroup:
                 break
             try:
                 observation, info = self._reset_env(index, None, None)
-                self._write[index](observation)
-                refuse_nan(self._floats, index, "observation")
+                self._rows.write[index](observation)
+                self._rows.refuse_nan(index)
                 break
             except (Exception, SystemExit) as again:
                 error = self._explain(again, index, NO_RESULT, None)
@@ -474,18 +418,6 @@ class EnvGroup:
         self._fresh_seeds[index] = seed
         return True
 
-    def _mark_restarted(self, index: int) -> None:
-        """Make the row one of a step that did not happen: the last observation, reward 0, truncated."""
-        if self._kept is not None:
-            copy_rows(self._kept, self._observations, index)
-        for _, array in self._floats:  # a process that was killed may have left half an observation
-            np.nan_to_num(array[index, ...], copy=False, posinf=np.inf, neginf=-np.inf)
-        self._rewards[index] = 0.0
-        self._terminated[index], self._truncated[index], self._reset_rows[index] = False, True, False
-        self._restarted[index] = True
-        if self._same_step:
-            copy_rows(self._observations, self._finals, index)
-
     def _revise(self, records: list[InfoRecord], index: int, info: Info, *, keep_final: bool) -> None:
         """Let the infos tell of the environment that is there now, and of the end of the one before if there was."""
         env_index = self.first + index
@@ -509,13 +441,13 @@ class EnvGroup:
         """Find the environments that wrote NaN and name them, or replace them."""
         for index, action in zip(indices, actions, strict=True):
             self._cursors[self._slot] = self.first + index
-            ended = self._same_step and bool(self._terminated[index] or self._truncated[index])
+            ended = self._same_step and bool(self._rows.terminated[index] or self._rows.truncated[index])
             in_reset = False
             try:
-                if self._rewards[index] != self._rewards[index]:
+                if self._rows.rewards[index] != self._rows.rewards[index]:
                     raise ContractBreach("expected a reward that is a number, got NaN; mend the environment's reward")
-                in_reset = ended or bool(self._reset_rows[index])
-                refuse_nan(self._floats, index, "observation")
+                in_reset = ended or bool(self._rows.reset_rows[index])
+                self._rows.refuse_nan(index)
             except ContractBreach as breach:
                 error = self._explain(breach, index, NO_RESULT, action)
                 if not self._restarts_faults:
@@ -533,20 +465,6 @@ class EnvGroup:
             action=plain_action(action),
             original_traceback="".join(traceback.format_exception(error)),
         )
-
-
-def plain_action(action: Any) -> Any:
-    """Return an action as plain Python for a message; long ones are cut short."""
-    if isinstance(action, np.ndarray):
-        flat = action.reshape(-1).tolist()
-        return action.tolist() if len(flat) <= _LONGEST_ACTION else [*flat[:_LONGEST_ACTION], "..."]
-    if isinstance(action, np.generic):
-        return action.item()
-    if isinstance(action, dict):
-        return {key: plain_action(part) for key, part in action.items()}
-    if isinstance(action, tuple):
-        return tuple(plain_action(part) for part in action)
-    return action
 
 
 def _raise_lost(action: Any) -> Any:

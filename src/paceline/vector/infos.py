@@ -52,6 +52,8 @@ class InfoColumns(NamedTuple):
 
 Said = InfoColumns | list[InfoRecord]
 """What a runner says of a step."""
+Infos = list[InfoRecord] | list[InfoColumns]
+"""What all runners say."""
 
 
 def pack(records: Sequence[InfoRecord], count: int) -> InfoColumns | None:
@@ -96,7 +98,7 @@ def join(parts: Sequence[InfoColumns], num_envs: int) -> Info | None:
     return infos
 
 
-def in_order(found: Mapping[int, Said]) -> list[InfoRecord] | list[InfoColumns]:
+def in_order(found: Mapping[int, Said]) -> Infos:
     """Return what runners said of a step, in the order of their slots: as columns if all of them are such."""
     items = [found[slot] for slot in sorted(found)]
     columns = [item for item in items if isinstance(item, InfoColumns)]

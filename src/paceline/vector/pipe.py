@@ -16,8 +16,8 @@ import numpy as np
 from paceline.envs import EnvFactory
 from paceline.errors import EnvTimeoutError, PacelineError, RunnerDiedError
 from paceline.vector.arrays import Layout, VecArrays
-from paceline.vector.batched import Infos, Mask, VecOptions
-from paceline.vector.infos import InfoColumns, InfoRecord, in_order
+from paceline.vector.batched import Mask, VecOptions
+from paceline.vector.infos import InfoColumns, InfoRecord, Infos, in_order
 from paceline.vector.runners.launch import RunnerProcess
 from paceline.vector.runners.memory import create_block, grow_block
 from paceline.vector.runners.processes import ProcessOptions, ProcessVecEnv

@@ -20,9 +20,9 @@ import numpy as np
 from paceline.envs import EnvFactory
 from paceline.errors import EnvTimeoutError, PacelineError, RunnerDiedError
 from paceline.vector.arrays import Layout, VecArrays
-from paceline.vector.batched import Infos, VecOptions
+from paceline.vector.batched import VecOptions
 from paceline.vector.info_board import InfoReader, InfoSchema
-from paceline.vector.infos import InfoColumns, InfoRecord, Said, in_order
+from paceline.vector.infos import InfoColumns, InfoRecord, Infos, Said, in_order
 from paceline.vector.ring import Ring
 from paceline.vector.runners.memory import create_block, grow_block
 from paceline.vector.runners.processes import ProcessOptions, ProcessVecEnv
@@ -215,10 +215,6 @@ class ShmVecEnv(ProcessVecEnv):
         elif len(under_way):
             self._sent_s[under_way] = monotonic()
             self._request(slot, under_way)
-
-    def fileno(self) -> int | None:
-        """Return a descriptor that is readable while any runner is ready or dead (Linux; else None)."""
-        return self._readiness.fileno()
 
     def _let_go(self, grace_s: float) -> None:
         super()._let_go(grace_s)

@@ -20,11 +20,11 @@ import numpy as np
 from paceline.envs import EnvFactory
 from paceline.errors import EnvTimeoutError
 from paceline.vector.arrays import IDLE, Layout
-from paceline.vector.batched import Infos, Mask, VecOptions
+from paceline.vector.batched import Mask, VecOptions
 from paceline.vector.env_list import build_envs
 from paceline.vector.faults import Fault
 from paceline.vector.group import EnvGroup
-from paceline.vector.infos import InfoRecord
+from paceline.vector.infos import InfoRecord, Infos
 from paceline.vector.local import LocalVecEnv
 from paceline.vector.runners.processes import partition, timeout_message
 from paceline.vector.selection import Selection

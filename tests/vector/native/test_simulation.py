@@ -15,8 +15,9 @@ from paceline.envs import env_factory
 from paceline.errors import PlanError
 from paceline.vector.arrays import Layout, VecArrays
 from paceline.vector.native import engine as engines
+from paceline.vector.native import support
 from paceline.vector.native.mujoco_simulation import MujocoSimulation
-from paceline.vector.native.support import Choice, choose, entry_points, load_task
+from paceline.vector.native.support import Choice, choose, load_task
 
 TASKS = (
     "HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Swimmer-v5", "InvertedPendulum-v5", "InvertedDoublePendulum-v5",
@@ -192,7 +193,7 @@ def test_the_wrong_order_of_sums_would_be_seen() -> None:
 
 def test_wrapped_environments_are_refused() -> None:
     env = gymnasium.wrappers.ClipAction(gymnasium.make("HalfCheetah-v5"))
-    task = load_task(Choice("mujoco", entry_points()["gymnasium.envs.mujoco.half_cheetah_v5:HalfCheetahEnv"]))
+    task = load_task(Choice("mujoco", support.TASKS["gymnasium.envs.mujoco.half_cheetah_v5:HalfCheetahEnv"]))
     with pytest.raises(PlanError, match="without wrappers for backend native, got ClipAction"):
         MujocoSimulation(env, task, 1, 1)
     env.close()

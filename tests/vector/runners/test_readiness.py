@@ -12,7 +12,7 @@ import pytest
 
 from paceline.errors import EnvTimeoutError
 from paceline.vector.runners.readiness import Readiness, RunnerEnded
-from paceline.vector.runners.wakeup import SIGNAL_SIZE, decode, done
+from paceline.vector.runners.wakeup import decode, done
 
 
 class FakeRunner:
@@ -133,18 +133,3 @@ def test_a_deadline_ends_the_wait(waiting: tuple[Any, list[FakeRunner]]) -> None
     with pytest.raises(EnvTimeoutError):
         readiness.wait(1, begin - 5)
     assert readiness.wait_any(-1.0) == [], "what is overdue is not waited for"
-
-
-def test_one_descriptor_tells_of_everything(waiting: tuple[Any, list[FakeRunner]]) -> None:
-    readiness, runners = waiting
-    fd = readiness.fileno()
-    if fd is None:
-        assert not hasattr(select, "epoll")
-        return
-    assert not select.select([fd], [], [], 0)[0]
-    runners[1].signals(1)
-    assert select.select([fd], [], [], 0)[0]
-    os.read(runners[1].done_fd, SIGNAL_SIZE)
-    assert not select.select([fd], [], [], 0)[0]
-    runners[0].dies()
-    assert select.select([fd], [], [], 0)[0]

@@ -66,8 +66,8 @@ class Served:
         os.write(self.wake.write_fd, CLOSE)
         self.thread.join(10)
         assert not self.thread.is_alive()
-        self.wake.close()
-        self.done.close()
+        for fd in {*self.wake, *self.done}:
+            os.close(fd)
         self.channel.close()
         self.theirs.close()
 
@@ -137,7 +137,9 @@ def test_no_more_are_ready_unsignalled_than_the_parent_wants(
     os.write(wake.write_fd, step_some(3))
     server.serve()
     assert counting.chunks == chunks
-    for end in (wake, done, ours, theirs, group):
+    for fd in {*wake, *done}:
+        os.close(fd)
+    for end in (ours, theirs, group):
         end.close()
 
 

@@ -53,5 +53,6 @@ def test_one_write_is_one_read(has_eventfd: bool, monkeypatch: pytest.MonkeyPatc
     assert not os.get_inheritable(ends.read_fd) and not os.get_inheritable(ends.write_fd)
     os.write(ends.write_fd, step_some(5))
     assert num_requested(decode(os.read(ends.read_fd, SIGNAL_SIZE))) == 5
-    ends.close()
+    for fd in set(ends):
+        os.close(fd)
     assert len(list(Path("/dev/fd").iterdir())) == before

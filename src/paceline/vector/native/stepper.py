@@ -14,11 +14,11 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from paceline.errors import EnvContractError, EnvError, EnvRaisedError, RequestError
+from paceline.vector.actions import plain_action
 from paceline.vector.arrays import VecArrays
 from paceline.vector.batched import VecOptions
 from paceline.vector.breach import has_nan
 from paceline.vector.faults import Fault, replacement_seed
-from paceline.vector.group import plain_action
 from paceline.vector.infos import Info, InfoColumns, InfoRecord
 from paceline.vector.native.simulation import BeginFailedError, Failure, Simulation
 from paceline.vector.native.task import Columns

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from paceline.vector.native.task import Task
 
 _PACKAGE = "gymnasium.envs.mujoco"
-_TASKS = {
+TASKS = {
     f"{_PACKAGE}.half_cheetah_v5:HalfCheetahEnv": "walkers:HalfCheetah",
     f"{_PACKAGE}.hopper_v5:HopperEnv": "walkers:Hopper",
     f"{_PACKAGE}.walker2d_v5:Walker2dEnv": "walkers:Walker2d",
@@ -84,7 +84,7 @@ def _choose_mujoco(factory: EnvFactory) -> Choice | str | None:
         )
     name = factory.id.rpartition(":")[2]
     spec = gymnasium.registry.get(name)
-    task = _TASKS.get(str(spec.entry_point)) if spec is not None else None
+    task = TASKS.get(str(spec.entry_point)) if spec is not None else None
     if spec is None or task is None:
         return None
     if spec.additional_wrappers:
@@ -100,11 +100,6 @@ def load_task(choice: Choice) -> type[Task]:
     module, _, name = choice.name.partition(":")
     found: type[Task] = getattr(import_module(f"paceline.vector.native.{module}"), name)
     return found
-
-
-def entry_points() -> dict[str, str]:
-    """Return the MuJoCo tasks by the entry points of their environment classes."""
-    return dict(_TASKS)
 
 
 def _choose_envpool(name: str) -> Choice | str:

@@ -12,8 +12,8 @@ import numpy as np
 from paceline.envs import EnvFactory
 from paceline.errors import PlanError, RequestError
 from paceline.vector.arrays import IDLE, Layout, VecArrays
-from paceline.vector.batched import BatchedVecEnv, Infos, Mask, VecOptions
-from paceline.vector.infos import InfoRecord
+from paceline.vector.batched import BatchedVecEnv, Mask, VecOptions
+from paceline.vector.infos import InfoRecord, Infos
 from paceline.vector.native.dispatch import Dispatcher
 from paceline.vector.native.simulation import Simulation
 from paceline.vector.native.stepper import Stepper

@@ -234,7 +234,7 @@ class RunnerProcess:
         self.envs = envs
         self.launcher = launcher or SpawnLauncher(threads=threads)
         self._fds: list[int] = []
-        self._ended = False
+        self.ended = False
         try:
             self._start(memory_fd, cores)
         except BaseException as error:  # the lifeline closes, too: a process that may have been started ends
@@ -355,9 +355,9 @@ class RunnerProcess:
 
     def end(self, deadline: float) -> None:
         """Wait for the process until ``deadline`` (monotonic seconds), then kill it; release everything. Idempotent."""
-        if self._ended:
+        if self.ended:
             return
-        self._ended = True
+        self.ended = True
         try:
             self.process.wait(timeout=max(0.0, deadline - monotonic()))
         except BaseException as error:  # it takes too long; or Ctrl-C came

@@ -1,14 +1,12 @@
-"""What backends with runner processes share: starting them, talking to them, mending and ending them."""
+"""What backends with runner processes share: starting them, talking to them, and replacing those that break."""
 
 from __future__ import annotations
 
 import os
-import select
 import sys
 import weakref
 from abc import abstractmethod
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from time import monotonic
@@ -24,7 +22,8 @@ from paceline.vector.batched import BatchedVecEnv, Mask, VecOptions
 from paceline.vector.env_list import spread_values
 from paceline.vector.faults import Fault, replacement_seed
 from paceline.vector.infos import InfoRecord
-from paceline.vector.runners.launch import RunnerProcess, StartMethod, end_all, make_launcher, modules_to_preload
+from paceline.vector.runners.ending import CLOSE_GRACE_S, Descriptor, end_runners
+from paceline.vector.runners.launch import RunnerProcess, StartMethod, make_launcher, modules_to_preload
 from paceline.vector.runners.memory_watch import MemoryWatch
 from paceline.vector.runners.patience import Waiting, choose_waiting
 from paceline.vector.runners.placement import CorePlacement, spread_cores, usable_core_time, usable_cores
@@ -38,10 +37,8 @@ from paceline.vector.runners.protocol import (
     Setup,
     StepMessage,
 )
-from paceline.vector.runners.wakeup import CLOSE
 from paceline.vector.spaces import map_tree
 
-_CLOSE_GRACE_S = 3.0
 _LEAST_STARTUP_S = 120.0
 _WATCH_EVERY_S = 1.0
 
@@ -103,14 +100,14 @@ class ProcessVecEnv(BatchedVecEnv):
         self.processes = processes
         self._factories = list(factories)
         self._timeout_s = processes.step_timeout_s
-        self._memory_owner = _Descriptor()
+        self._memory_owner = Descriptor()
         self._runners: list[RunnerProcess] = []
         self._early: list[list[StepMessage]] = [[] for _ in range(num_env_runners)]
         self._waiting: Waiting = choose_waiting(num_env_runners, usable_core_time())
         self._cores = processes.runner_cores or spread_cores(num_env_runners)
         # Ends the runners when this object is forgotten, or at the end of the program, without close().
         self._finalizer = weakref.finalize(
-            self, _end_runners, self._runners, self._memory_owner, os.getpid(), self._by_pipe
+            self, end_runners, self._runners, self._memory_owner, os.getpid(), self._by_pipe
         )
         self._memory_fd = self._create_memory()
         try:
@@ -295,7 +292,7 @@ class ProcessVecEnv(BatchedVecEnv):
         """
         if not hasattr(self, "_runners"):
             return
-        grace_s = 0.0 if terminate or self._failure is not None else _CLOSE_GRACE_S if timeout is None else timeout
+        grace_s = 0.0 if terminate or self._failure is not None else CLOSE_GRACE_S if timeout is None else timeout
         self._let_go(grace_s)
         self._finalizer.detach()
 
@@ -401,7 +398,7 @@ class ProcessVecEnv(BatchedVecEnv):
             raise error from None
         old = self._runners[slot]
         old.process.kill()
-        old.end(monotonic() + _CLOSE_GRACE_S)
+        old.end(monotonic() + CLOSE_GRACE_S)
         envs = old.envs
         culprit = envs.start if error.env_index is None else error.env_index
         seeds = [replacement_seed(self.env_seeds[i], len(self.faults) + 1, i) for i in envs]
@@ -433,7 +430,7 @@ class ProcessVecEnv(BatchedVecEnv):
 
     def _let_go(self, grace_s: float) -> None:
         """End the runners and give up the memory's descriptor."""
-        _end_runners(self._runners, self._memory_owner, os.getpid(), self._by_pipe, grace_s)
+        end_runners(self._runners, self._memory_owner, os.getpid(), self._by_pipe, grace_s)
         if hasattr(self, "_launcher"):
             self._launcher.close()  # it may not have started a runner
 
@@ -453,41 +450,3 @@ def timeout_message(timeout_s: float | None) -> str:
         f"expected a step or reset of all environments within step_timeout_s {timeout_s}, but an environment has not "
         f"returned; raise step_timeout_s, or find out what it waits for"
     )
-
-
-class _Descriptor:
-    """A file descriptor that whoever holds this object may close, and only once."""
-
-    fd = -1
-
-    def close(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-
-def _end_runners(
-    runners: list[RunnerProcess],
-    memory: _Descriptor,
-    owner_pid: int,
-    by_pipe: bool,
-    grace_s: float = _CLOSE_GRACE_S,
-) -> None:
-    """End ``runners`` and close the shared memory, unless this is a fork of the process that owns them."""
-    if os.getpid() != owner_pid:
-        return
-    memory.close()
-    for runner in runners:
-        if grace_s > 0 and not runner._ended and not runner.is_dead():
-            if not by_pipe:
-                with suppress(BrokenPipeError):  # it has just died
-                    os.write(runner.wake_fd, CLOSE)
-            elif _takes_more(runner):  # else it hangs, with more to read than a pipe holds
-                runner.post(None)
-    end_all(runners, grace_s)
-
-
-def _takes_more(runner: RunnerProcess) -> bool:
-    poller = select.poll()
-    poller.register(runner.channel.fileno(), select.POLLOUT)
-    return any(events & select.POLLOUT for _, events in poller.poll(0))

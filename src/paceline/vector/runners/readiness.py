@@ -129,10 +129,6 @@ class Readiness:
         fd = self._done_fds[slot]
         return decode(os.read(fd, SIGNAL_SIZE)) if any(at == fd for at, _ in self._pollers[slot].poll(0)) else 0
 
-    def fileno(self) -> int | None:
-        """Return a descriptor that is readable while any runner is ready or dead; None where there is no epoll."""
-        return self._epolls[-1].fileno() if self._epolls else None
-
     def close(self) -> None:
         """Release the descriptors."""
         for epoll in self._epolls:

@@ -85,8 +85,3 @@ class SignalEnds(NamedTuple):
             fd = os.eventfd(0, os.EFD_CLOEXEC)
             return cls(fd, fd)
         return cls(*os.pipe())
-
-    def close(self) -> None:
-        """Close both ends."""
-        for fd in {self.read_fd, self.write_fd}:
-            os.close(fd)

@@ -282,6 +282,7 @@ def run_example(*arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_loop_with_numpy_learns_to_balance() -> None:
     returns = [
         float(line.split("mean return")[1].split(",")[0])

@@ -384,6 +384,7 @@ def slow_update(ppo: PPO, state: PPOState, batch: Batch, order: NDArray[np.int32
     return trainable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ACTIONS)
 def test_update_is_a_loop_over_epochs_and_minibatches(kind: str) -> None:
     ppo, update = learner(kind)

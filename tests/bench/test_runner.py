@@ -57,6 +57,7 @@ def test_cases_take_turns_forwards_and_backwards_and_are_written_down(tmp_path: 
     assert {line["kind"] for line in lines} == {"bench", "env", "ready", "window"}
 
 
+@pytest.mark.slow
 def test_one_that_breaks_is_an_outcome_and_the_others_go_on(tmp_path: Path) -> None:
     # The fourth environment of a bare loop gets the seed 3.
     out = tmp_path / "out"
@@ -69,6 +70,7 @@ def test_one_that_breaks_is_an_outcome_and_the_others_go_on(tmp_path: Path) -> N
     assert "Traceback" in (out / "logs" / "loop@4.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_backend_that_is_refused_is_not_asked_again(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match=r"no execution of synthetic:busy could be measured \(native@1: "):
         bench(spec("synthetic:busy", ["native"], [1, 2], rounds=1), tmp_path / "out", display=Quiet())

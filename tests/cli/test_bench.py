@@ -41,6 +41,7 @@ def test_a_bench_leaves_its_results_and_its_report_can_be_made_again(run: Run, t
     assert text in again.stdout
 
 
+@pytest.mark.slow
 def test_json_alone_is_on_standard_output(run: Run, tmp_path: Path) -> None:
     done = run(
         "bench", "synthetic:busy?us=20", "--backends", "serial", "--num-envs", 2, *QUICK[:4], "--json", "--out",

@@ -27,6 +27,7 @@ def copied(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_the_doctor_tells_the_machine_twice_alike(run: Run) -> None:
     text, data = run("doctor"), run("doctor", "--json")
     assert text.returncode == data.returncode
@@ -36,6 +37,7 @@ def test_the_doctor_tells_the_machine_twice_alike(run: Run) -> None:
     assert machine["fingerprint"] in text.stdout
 
 
+@pytest.mark.slow
 def test_evaluation_plays_as_many_whole_episodes_as_asked(trained: Path, run: Run) -> None:
     done = run("evaluate", trained, "--episodes", 13)
     assert (done.returncode, done.stderr) == (0, "")
@@ -44,6 +46,7 @@ def test_evaluation_plays_as_many_whole_episodes_as_asked(trained: Path, run: Ru
     assert second.startswith("lowest 20.0, median 20.0, highest 20.0; mean length 20.0 steps; most probable actions; ")
 
 
+@pytest.mark.slow
 def test_evaluation_speaks_json(trained: Path, run_here: Run) -> None:
     done = run_here("evaluate", trained, "--episodes", 3, "--json", "--sampled", "--checkpoint", "last")
     assert (done.returncode, done.stderr) == (0, "")
@@ -54,6 +57,7 @@ def test_evaluation_speaks_json(trained: Path, run_here: Run) -> None:
     assert found["checkpoint"] == str(CheckpointStore(trained / "checkpoints").paths()[-1])
 
 
+@pytest.mark.slow
 def test_one_checkpoint_can_be_evaluated(trained: Path, run_here: Run) -> None:
     (checkpoint,) = CheckpointStore(trained / "checkpoints").paths()
     done = run_here("evaluate", checkpoint, "--episodes", 1)
@@ -61,6 +65,7 @@ def test_one_checkpoint_can_be_evaluated(trained: Path, run_here: Run) -> None:
     assert done.stdout.startswith("mean return 20.0 over 1 episode of synthetic:faulty")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
@@ -84,6 +89,7 @@ def test_a_damaged_checkpoint_is_refused(
     assert sentence in done.stderr
 
 
+@pytest.mark.slow
 def test_a_checkpoint_whose_environment_is_gone_is_refused(copied: Path, run_here: Run) -> None:
     (checkpoint,) = CheckpointStore(copied / "checkpoints").paths()
     meta = json.loads((checkpoint / "checkpoint.json").read_text())
@@ -95,6 +101,7 @@ def test_a_checkpoint_whose_environment_is_gone_is_refused(copied: Path, run_her
     assert "no environment is called 'Gone-v0'" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_report_is_written_again_from_the_results_alone(copied: Path, run: Run) -> None:
     reports = [copied / name for name in ("report.txt", "report.html", "dashboard.png")]
     before = [path.read_bytes() for path in reports[:2]]

@@ -250,6 +250,7 @@ def wait_until_gone(pids: Sequence[int]) -> None:
             os.close(handle)
 
 
+@pytest.mark.slow
 @linux_only
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_everything_and_resume_finishes(script: UserScript, number: signal.Signals) -> None:
@@ -277,6 +278,7 @@ def test_a_signal_saves_everything_and_resume_finishes(script: UserScript, numbe
     assert script.ran[2] == script.ran[3] == stopped.name
 
 
+@pytest.mark.slow
 @linux_only
 def test_kill_9_loses_the_running_trial_only_and_leaves_no_process(script: UserScript) -> None:
     process = script.start_and_hang()

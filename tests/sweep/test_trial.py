@@ -125,6 +125,7 @@ def test_what_finished_is_kept_and_summed_up(make_trial: MakeTrial) -> None:
     assert result.summary.setup_s > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry_point", ["hang", "hang_deaf"])
 def test_a_hang_ends_at_the_time_limit(
     make_trial: MakeTrial, entry_point: str, monkeypatch: pytest.MonkeyPatch

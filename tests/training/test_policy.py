@@ -26,6 +26,7 @@ def fresh_policy(env: str) -> Policy:
     return Policy(agent, agent.init(jax.random.key(1)), spec)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deterministic", [True, False])
 @pytest.mark.parametrize(
     ("obs", "action"),

@@ -75,6 +75,7 @@ def test_a_run_returns_what_its_folder_holds(spec: RunSpec, tmp_path: Path) -> N
     assert result.ledger.phases["logging"] > 0
 
 
+@pytest.mark.slow
 def test_an_environment_and_fields_make_a_run(tmp_path: Path) -> None:
     fields: dict[str, Any] = {
         "algo": {"batch_size": 64, "minibatch_size": 32, "num_epochs": 2},

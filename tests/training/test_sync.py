@@ -53,6 +53,7 @@ def in_runners(spec: RunSpec) -> RunSpec:
     return spec.model_copy(update={"plan": plan})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", [BOX, SPACES])
 def test_what_executes_the_environments_changes_no_parameter(env: str) -> None:
     spec = small_spec(env)
@@ -86,6 +87,7 @@ def rows_of_each_env(driver: SyncDriver) -> list[list[tuple[bytes, ...]]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", [BOX, SPACES])
 def test_every_autoreset_mode_gives_the_same_learning_rows(env: str) -> None:
     sampled, steps = {}, {}
@@ -136,6 +138,7 @@ def test_an_interrupted_sampling_leaves_counters_and_state() -> None:
         assert (driver.num_updates, driver.total_env_steps) == (1, 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_envs", [4, 8])
 def test_a_restored_driver_goes_on_with_any_number_of_environments(num_envs: int, tmp_path: Path) -> None:
     spec = small_spec(BOX)

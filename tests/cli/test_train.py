@@ -86,7 +86,7 @@ def test_a_folder_with_a_run_is_left_as_it_is(finished: Path, run_here: Run) -> 
     done = run_here("train", "CartPole-v1", "--total-steps", 256, "--out", finished)
     assert (done.returncode, done.stdout) == (2, "")
     assert_one_sentence(done.stderr)
-    assert "already holds a paceline run; go on with it with --resume, or give another --out" in done.stderr
+    assert "already holds a paceline run; give another --out, or go on with it with --resume" in done.stderr
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
 
 

@@ -142,7 +142,7 @@ def test_the_spec_reads_back(tmp_path: Path) -> None:
 def test_a_folder_with_a_run_is_refused_unless_resumed(tmp_path: Path, mark: str) -> None:
     (tmp_path / mark).touch()
     with pytest.raises(
-        ResultsError, match="already holds a paceline run; go on with it with --resume, or give another"
+        ResultsError, match="already holds a paceline run; give another --out, or go on with it with --resume"
     ):
         RunFolder(tmp_path)
     assert RunFolder(tmp_path, resume=True).path == tmp_path

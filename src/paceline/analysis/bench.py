@@ -407,7 +407,8 @@ def _method(results: BenchResults) -> list[str]:
         "Steps per second are real steps (rows that are resets are not counted): the median over windows, with a 95% "
         "bootstrap interval. Comparisons are of speeds within one round.",
         "The ceiling: as many processes as the parallel executions have runners, each stepping its share of the "
-        "environments in turn, never waiting for another. The loop: all of them in one process, no vector environment.",
+        "environments in turn, never waiting for another. The loop: all of them in one process, no vector environment. "
+        "More than 100% of the ceiling: native code is faster than the environments' Python, or waits overlap.",
         "Time is that of an average runner: in its environments (with waiting for a core, or for Python's lock), "
         "waiting for the slowest (half of the time from the first to the last), waking up, and the caller's copying "
         "and signalling; what none of these claims is the rest.",

@@ -162,8 +162,8 @@ class RunFolder:
     def _refuse_occupied(self) -> None:
         if holds_run(self.path):
             raise ResultsError(
-                f"expected an empty or new folder, got {self.path} which already holds a paceline run; go on with it "
-                f"with --resume, or give another --out"
+                f"expected an empty or new folder, got {self.path} which already holds a paceline run; give another "
+                f"--out, or go on with it with --resume (a sweep, a training run)"
             )
         foreign = sorted(
             entry.name
@@ -284,7 +284,10 @@ def write_atomically(path: Path, data: bytes, *, advice: str = WRITABLE_OUT) -> 
 def _missing(path: Path, file: Path) -> str:
     if path.is_dir():
         if holds_run(path):
-            return f"{file}: no such file, the run was stopped before it finished a trial; go on with it with --resume"
+            return (
+                f"{file}: no such file, the run was stopped before it finished a trial; go on with it with --resume "
+                f"(a sweep, a training run), or start it again"
+            )
         return f"{path}: expected a folder made by paceline, got one without {RESULTS_FILE}; give the --out of a run"
     return f"{path}: no such folder; give the --out of a run"
 

@@ -84,8 +84,8 @@ class EnvpoolSimulation(Simulation):
         self.metadata = {"render_modes": []}
         self.spec = None
         self.reason = (
-            f"EnvPool {self._envpool.__version__} steps {name} in {num_threads} threads: its own implementation and "
-            f"random stream, so not the data of the other backends"
+            f"native: EnvPool {self._envpool.__version__} steps {name} in {num_threads} threads: its own "
+            f"implementation and random stream, so not the data of the other backends"
         )
         self._everyone: EnvIds = np.arange(num_envs)
         self._pools: list[_Pool] = []

@@ -56,8 +56,8 @@ class MujocoSimulation(Simulation):
         self._rngs: list[np.random.Generator | None] = [None] * num_envs
         self._verdict: Verdict | None = None
         self.reason = (
-            f"{type(env).__name__.removesuffix('Env')} steps in {num_threads} threads of the mujoco package, with "
-            f"Gymnasium's data"
+            f"native: {type(env).__name__.removesuffix('Env')} steps in {num_threads} threads of the mujoco package, "
+            f"with Gymnasium's data"
         )
 
     def begin(self, env_ids: EnvIds, seeds: list[int | None] | None, arrays: VecArrays) -> None:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from paceline.agents.agent import Agent
 from paceline.agents.encoding import Encoded
-from paceline.agents.ppo import PPO, Batch, PPOState, Samples
+from paceline.agents.experience import Batch, LearnerState
+from paceline.agents.ppo import PPO, Samples
 from paceline.errors import SpecError
 from paceline.spec import NetworkSpec, PPOSpec
 
@@ -46,7 +47,7 @@ def learner(kind: str = "gaussian", **fields: Any) -> tuple[PPO, Callable[..., A
 
 
 @functools.cache
-def fresh_state(kind: str = "gaussian") -> PPOState:
+def fresh_state(kind: str = "gaussian") -> LearnerState:
     """Return a state whose policy is no longer nearly uniform."""
     ppo, _ = learner(kind)
     state = jax.jit(ppo.init, static_argnums=1)(jax.random.key(0), N)
@@ -66,7 +67,7 @@ def fresh_state(kind: str = "gaussian") -> PPOState:
 UNSCALED: dict[str, Any] = {"normalize_observations": False, "normalize_rewards": False}
 
 
-def unscaled_state() -> PPOState:
+def unscaled_state() -> LearnerState:
     """Return :func:`fresh_state` for a learner that scales nothing."""
     state = fresh_state()
     return replace(state, policy=replace(state.policy, observation_stats=None), return_stats=None)
@@ -271,7 +272,7 @@ def test_a_ratio_that_overflows_in_a_row_of_weight_zero_is_silent() -> None:
 # The preparation of a batch.
 
 
-def slow_prepare(ppo: PPO, state: PPOState, batch: Batch) -> dict[str, NDArray[Any]]:
+def slow_prepare(ppo: PPO, state: LearnerState, batch: Batch) -> dict[str, NDArray[Any]]:
     """Statistics, values, rewards, advantages with loops; every statistic over all valid rows, prior neglected."""
     spec, params = ppo.spec, state.policy.params
     valid = np.asarray(batch.valid)
@@ -357,7 +358,7 @@ def test_a_terminated_row_looks_at_no_next_observation() -> None:
 # The whole update.
 
 
-def slow_update(ppo: PPO, state: PPOState, batch: Batch, order: NDArray[np.int32], rate: float) -> Any:
+def slow_update(ppo: PPO, state: LearnerState, batch: Batch, order: NDArray[np.int32], rate: float) -> Any:
     """One gradient step after the other, with Adam and the clipping of gradients written out."""
     _, samples = jax.jit(ppo._prepare)(state, batch)
     trainable = (state.policy.params, state.policy.log_std)

@@ -1,14 +1,19 @@
 """Hyperparameters that suit a kind of environment, for every field that a spec leaves open.
 
+PPO:
+
 * continuous actions: Huang et al. 2022 (CleanRL's ``ppo_continuous_action``): 2048 steps, 32 minibatches, 10 epochs,
   3e-4 annealed, observations and rewards normalised;
 * images: their Atari settings;
 * everything else: small batches and a higher learning rate, which solve CartPole within 150,000 steps.
+
+A2C and A3C: small batches, RMSProp (Mnih et al. 2016). IMPALA: Espeholt et al. 2018, with a larger learning rate for
+small networks. Continuous actions take normalised observations and rewards with all of them.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 from gymnasium import spaces
@@ -16,52 +21,67 @@ from gymnasium import spaces
 from paceline.agents.encoding import image_spaces
 from paceline.agents.networks import default_layers
 from paceline.errors import SpecError
-from paceline.spec import PPOSpec
+from paceline.spec import AlgoSpec, PPOSpec
 
-_CONTINUOUS: dict[str, Any] = {
-    "batch_size": 2048,
-    "minibatch_size": 64,
-    "num_epochs": 10,
-    "learning_rate": 3e-4,
-    "ent_coef": 0.0,
-    "normalize_observations": True,
-    "normalize_rewards": True,
+Kind = Literal["continuous", "images", "discrete"]
+
+_NORMALISED: dict[str, Any] = {"ent_coef": 0.0, "normalize_observations": True, "normalize_rewards": True}
+_RAW: dict[str, Any] = {"normalize_observations": False, "normalize_rewards": False}
+_N_STEP: dict[Kind, dict[str, Any]] = {
+    "continuous": {"batch_size": 64, "learning_rate": 1e-3, **_NORMALISED},
+    "images": {"batch_size": 80, "learning_rate": 7e-4, "ent_coef": 0.01, **_RAW},
+    "discrete": {"batch_size": 64, "learning_rate": 1e-3, "ent_coef": 0.0, **_RAW},
 }
-_IMAGES: dict[str, Any] = {
-    "batch_size": 1024,
-    "minibatch_size": 256,
-    "num_epochs": 4,
-    "learning_rate": 2.5e-4,
-    "ent_coef": 0.01,
-    "normalize_observations": False,
-    "normalize_rewards": False,
-}
-_DISCRETE: dict[str, Any] = {
-    "batch_size": 1024,
-    "minibatch_size": 128,
-    "num_epochs": 10,
-    "learning_rate": 1e-3,
-    "ent_coef": 0.0,
-    "normalize_observations": False,
-    "normalize_rewards": False,
-}
+PRESETS: dict[str, dict[Kind, dict[str, Any]]] = {
+    "ppo": {
+        "continuous": {
+            "batch_size": 2048, "minibatch_size": 64, "num_epochs": 10, "learning_rate": 3e-4, **_NORMALISED,
+        },
+        "images": {
+            "batch_size": 1024, "minibatch_size": 256, "num_epochs": 4, "learning_rate": 2.5e-4, "ent_coef": 0.01,
+            **_RAW,
+        },
+        "discrete": {
+            "batch_size": 1024, "minibatch_size": 128, "num_epochs": 10, "learning_rate": 1e-3, "ent_coef": 0.0, **_RAW,
+        },
+    },
+    "a2c": _N_STEP,
+    "a3c": _N_STEP,
+    "impala": {
+        "continuous": {"batch_size": 640, "learning_rate": 1e-3, **_NORMALISED},
+        "images": {"batch_size": 640, "learning_rate": 6e-4, "ent_coef": 0.01, **_RAW},
+        "discrete": {"batch_size": 320, "learning_rate": 1e-3, "ent_coef": 0.01, **_RAW},
+    },
+}  # fmt: skip
+"""Values of open fields, by algorithm and kind of environment."""
 
 
-def resolve_algo(algo: PPOSpec, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]) -> PPOSpec:
+def kind_of(observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]) -> Kind:
+    """Return which presets suit these spaces."""
+    if image_spaces(observation_space):
+        return "images"
+    return "continuous" if isinstance(action_space, spaces.Box) else "discrete"
+
+
+def resolve_algo(
+    algo: AlgoSpec, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]
+) -> AlgoSpec:
     """Return ``algo`` with every open field filled in for these spaces.
 
     Raises:
         SpecError: the filled-in batch size is not a multiple of the minibatch size.
     """
-    has_images = bool(image_spaces(observation_space))
-    if has_images:
-        preset = _IMAGES
-    elif isinstance(action_space, spaces.Box):
-        preset = _CONTINUOUS
-    else:
-        preset = _DISCRETE
+    kind = kind_of(observation_space, action_space)
     given = algo.model_dump()
-    filled = {name: value if given[name] is None else given[name] for name, value in preset.items()}
+    filled = {name: value if given[name] is None else given[name] for name, value in PRESETS[algo.name][kind].items()}
+    if isinstance(algo, PPOSpec):
+        _fit_minibatches(algo, filled)
+    hidden_sizes, activation = default_layers(algo.network, has_images=kind == "images")
+    filled["network"] = algo.network.model_copy(update={"hidden_sizes": hidden_sizes, "activation": activation})
+    return algo.model_copy(update=filled)
+
+
+def _fit_minibatches(algo: PPOSpec, filled: dict[str, Any]) -> None:
     if filled["batch_size"] % filled["minibatch_size"] and algo.minibatch_size is None:
         # An odd batch keeps the preset's minibatch size as nearly as it can.
         filled["minibatch_size"] = _nearest_divisor(filled["batch_size"], filled["minibatch_size"])
@@ -70,9 +90,6 @@ def resolve_algo(algo: PPOSpec, observation_space: gymnasium.Space[Any], action_
             f"expected batch_size to be a multiple of minibatch_size {filled['minibatch_size']}, got "
             f"{filled['batch_size']}; set both"
         )
-    hidden_sizes, activation = default_layers(algo.network, has_images=has_images)
-    filled["network"] = algo.network.model_copy(update={"hidden_sizes": hidden_sizes, "activation": activation})
-    return algo.model_copy(update=filled)
 
 
 def _nearest_divisor(number: int, wanted: int) -> int:

@@ -360,7 +360,7 @@ def dry_run_text(plan: SweepPlan, done: Mapping[str, RunResult] | None = None) -
         lines.append(
             f"  {trial.index + 1:>5}  {trial_text(trial, plan):<{width}}  {run.num_env_runners:>7}  "
             f"{run.num_envs_per_env_runner:>9}  {run.num_envs:>4}  {run.resolved_backend:<7}  {algo.batch_size:>10}  "
-            f"{algo.minibatch_size:>9}"
+            f"{getattr(algo, 'minibatch_size', algo.batch_size):>9}"
         )
     lines += ["", *plan_remarks(plan)]
     if not left or standings.knows_speed:

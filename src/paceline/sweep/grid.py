@@ -145,7 +145,11 @@ class _Point:
 
     @property
     def num_minibatches(self) -> int:
-        return self.batch_size // self._known("minibatch_size")
+        return self.batch_size // self._known("minibatch_size") if self.has_minibatches else 1
+
+    @property
+    def has_minibatches(self) -> bool:
+        return "minibatch_size" in type(self.spec.algo).model_fields
 
     def _known(self, name: str) -> int:
         value: int | None = getattr(self.spec.algo, name)
@@ -339,7 +343,7 @@ def _share_batch_size(size: int, group: Sequence[_Point], notes: list[str]) -> l
     numbers = sorted({point.spec.plan.num_envs for point in group})
     change = f"batch_size is {shared} in place of {size}"
     minibatches = sorted({size // point.num_minibatches for point in group})
-    if len(minibatches) == 1:
+    if len(minibatches) == 1 and group[0].has_minibatches:
         change += f", minibatch_size {shared // group[0].num_minibatches} in place of {minibatches[0]}"
     notes.append(
         f"{change}: the nearest that {', '.join(map(str, numbers))} environments and {num_minibatches} minibatches all "
@@ -348,7 +352,9 @@ def _share_batch_size(size: int, group: Sequence[_Point], notes: list[str]) -> l
     changed = []
     for point in group:
         data = point.spec.model_dump(mode="json")
-        data["algo"] |= {"batch_size": shared, "minibatch_size": shared // point.num_minibatches}
+        data["algo"]["batch_size"] = shared
+        if point.has_minibatches:
+            data["algo"]["minibatch_size"] = shared // point.num_minibatches
         changed.append(replace(point, spec=build_spec(RunSpec, data, source=point.name)))
     return changed
 

@@ -17,6 +17,7 @@ from paceline.envs import make_env
 from paceline.errors import RequestError, ResultsError, SpecError
 from paceline.spec import RunSpec, build_spec
 from paceline.training.checkpoint import Checkpoint, CheckpointStore, load_checkpoint
+from paceline.training.learner import make_agent
 
 
 class Policy:
@@ -57,12 +58,7 @@ class Policy:
             raise ResultsError(f"{error}; the checkpoint is of another version of paceline") from None
         env = make_env(spec.env)
         try:
-            agent = Agent(
-                spec.algo.network,
-                env.observation_space,
-                env.action_space,
-                normalize_observations=bool(spec.algo.normalize_observations),
-            )
+            agent = make_agent(spec, env.observation_space, env.action_space)
         finally:
             env.close()
         template = {"policy": agent.init(jax.random.key(0))}

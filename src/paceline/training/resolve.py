@@ -21,9 +21,12 @@ def resolve_for_spaces(
 
     Raises:
         SpecError: batch and minibatch do not fit.
+        PlanError: the algorithm cannot learn with the plan's schedule.
     """
     plan = choose_learner_threads(
-        spec.plan, has_images=bool(image_spaces(observation_space)), usable_cores=detect_machine().whole_cores
+        spec.plan.for_algorithm(spec.algo.name),
+        has_images=bool(image_spaces(observation_space)),
+        usable_cores=detect_machine().whole_cores,
     )
     algo = resolve_algo(spec.algo, observation_space, action_space)
     return spec.model_copy(update={"algo": algo, "plan": plan})

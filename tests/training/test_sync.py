@@ -118,10 +118,10 @@ def test_after_an_infinite_reward_the_last_good_state_is_still_there() -> None:
             NonFiniteLossError, match=r"update 3 produced NaN or infinity .*; lower algo\.learning_rate"
         ):
             for _ in range(5):
-                good = [np.array(leaf) for leaf in jax.tree.leaves(driver.state)]
+                good = [np.array(leaf) for leaf in jax.tree.leaves(driver.learner.state)]
                 driver.iterate(0.0)
         assert driver.num_updates == 2
-        assert equal(good, [np.array(leaf) for leaf in jax.tree.leaves(driver.state)])
+        assert equal(good, [np.array(leaf) for leaf in jax.tree.leaves(driver.learner.state)])
         assert all(np.isfinite(leaf).all() for leaf in good)
 
 

@@ -19,6 +19,7 @@ from paceline.agents.experience import (
     Batch,
     Experience,
     LearnerState,
+    absorb,
     all_finite,
     descend,
     explained_variance,
@@ -26,7 +27,7 @@ from paceline.agents.experience import (
     global_norm,
     make_optimiser,
     next_values,
-    prepare,
+    scaled,
 )
 from paceline.agents.returns import gae
 from paceline.errors import SpecError
@@ -73,14 +74,15 @@ class A2C:
         Returns:
             The new state, and metrics (float32 scalars; ``finite`` is 0 if anything became NaN or infinite).
         """
-        state, gradient, metrics = self.gradient(state, batch)
+        state = absorb(self.agent, self.spec, state, batch)
+        gradient, metrics = self.gradient(state, batch)
         return self.apply(state, gradient, metrics, learning_rate)
 
-    def gradient(self, state: LearnerState, batch: Batch) -> tuple[LearnerState, Any, dict[str, jax.Array]]:
-        """Return the state with its statistics brought up to date, the gradient of the loss, and metrics."""
-        state, experience = prepare(self.agent, self.spec, state, batch)
+    def gradient(self, state: LearnerState, batch: Batch) -> tuple[Any, dict[str, jax.Array]]:
+        """Return the gradient of the loss, nested as ``state.trainable``, and metrics; statistics stay as they are."""
+        experience = scaled(self.agent, state, batch)
         gradient, metrics = jax.grad(self.loss, has_aux=True)(state.trainable, batch, experience)
-        return state, gradient, metrics
+        return gradient, metrics
 
     def apply(
         self, state: LearnerState, gradient: Any, metrics: dict[str, jax.Array], learning_rate: jax.Array

@@ -87,22 +87,24 @@ class Agent:
             return encoded
         return encoded._replace(vector=normalise(policy.observation_stats, encoded.vector))
 
-    def noise(self, key: jax.Array, first_steps: jax.Array, rollout_length: int) -> jax.Array:
+    def noise(self, key: jax.Array, first_steps: jax.Array, rollout_length: int, first_env: int = 0) -> jax.Array:
         """Draw the noise of a rollout.
 
         Args:
             key: the run's action key; the same for the whole run.
             first_steps: how many steps each environment has taken so far, int32 ``[N]``.
             rollout_length: T.
+            first_env: index of the first of these N environments among all.
 
         Returns:
-            float32 ``[T, N, *noise]``; row t of environment n depends on (key, n, first_steps[n] + t) alone.
+            float32 ``[T, N, *noise]``; row t of environment n depends on key, first_env + n and
+            first_steps[n] + t alone.
         """
 
         def one(env_id: jax.Array, step: jax.Array) -> jax.Array:
             return self.distribution.noise(jax.random.fold_in(jax.random.fold_in(key, env_id), step))
 
-        env_ids = jnp.arange(first_steps.shape[0])
+        env_ids = first_env + jnp.arange(first_steps.shape[0])
         steps = first_steps[None, :] + jnp.arange(rollout_length)[:, None]
         return jax.vmap(jax.vmap(one), in_axes=(None, 0))(env_ids, steps)
 
@@ -129,6 +131,18 @@ class Agent:
         logits = self.network.logits(policy.params, self.normalise(policy, self.encode(observations)))
         selected = noise[rows, jnp.arange(noise.shape[1])]
         return self.distribution.sample(logits, policy.log_std, selected)
+
+    def log_probs(self, packed: jax.Array, observations: Any, actions: jax.Array) -> jax.Array:
+        """Return log π(a|s) of actions that :meth:`act` gave, float32 ``[..]``.
+
+        Args:
+            packed: the policy, from :meth:`pack`.
+            observations: raw, ``[.., *obs]``.
+            actions: ``[.., *action]``, before clipping to bounds.
+        """
+        policy = self._unpack(packed)
+        logits = self.network.logits(policy.params, self.normalise(policy, self.encode(observations)))
+        return self.distribution.log_prob(logits, policy.log_std, actions)
 
     def act_deterministic(self, policy: PolicyState, observations: Any) -> jax.Array:
         """Return the most probable action, ``[N, *action]``."""

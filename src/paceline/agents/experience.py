@@ -129,27 +129,37 @@ def fresh_state(
 
 def prepare(agent: Agent, spec: ActorCriticSpec, state: LearnerState, batch: Batch) -> tuple[LearnerState, Experience]:
     """Merge the batch into the statistics, then scale observations and rewards with them."""
+    state = absorb(agent, spec, state, batch)
+    return state, scaled(agent, state, batch)
+
+
+def absorb(agent: Agent, spec: ActorCriticSpec, state: LearnerState, batch: Batch) -> LearnerState:
+    """Return the state with the batch merged into the statistics of observations and returns, if it has any."""
     weights = batch.valid.astype(jnp.float32)
-    policy = state.policy
-    encoded = agent.encode(batch.observations)
+    policy, return_stats, discounted = state.policy, state.return_stats, state.discounted
     if policy.observation_stats is not None:
-        stats = merge(policy.observation_stats, encoded.vector[:-1], weights)
-        policy = replace(policy, observation_stats=stats)
-    done = batch.terminated | batch.truncated
-    rewards = jnp.where(batch.valid, batch.rewards, 0.0)
-    return_stats, discounted = state.return_stats, state.discounted
+        vector = agent.encode(batch.observations).vector[:-1]
+        policy = replace(policy, observation_stats=merge(policy.observation_stats, vector, weights))
     if return_stats is not None:
+        rewards = jnp.where(batch.valid, batch.rewards, 0.0)
+        done = batch.terminated | batch.truncated
         sums, discounted = discounted_sums(rewards, done, discounted, gamma=spec.gamma)
         return_stats = merge(return_stats, sums[..., None], weights)
-        rewards = scale_rewards(return_stats, rewards)
-    experience = Experience(
-        encoded=agent.normalise(policy, encoded),
-        final=agent.normalise(policy, agent.encode(batch.final_observations)),
+    return replace(state, policy=policy, return_stats=return_stats, discounted=discounted)
+
+
+def scaled(agent: Agent, state: LearnerState, batch: Batch) -> Experience:
+    """Return the batch with observations and rewards scaled by the statistics as they are."""
+    rewards = jnp.where(batch.valid, batch.rewards, 0.0)
+    if state.return_stats is not None:
+        rewards = scale_rewards(state.return_stats, rewards)
+    return Experience(
+        encoded=agent.normalise(state.policy, agent.encode(batch.observations)),
+        final=agent.normalise(state.policy, agent.encode(batch.final_observations)),
         rewards=rewards,
-        done=done,
-        weights=weights,
+        done=batch.terminated | batch.truncated,
+        weights=batch.valid.astype(jnp.float32),
     )
-    return replace(state, policy=policy, return_stats=return_stats, discounted=discounted), experience
 
 
 def next_values(values: jax.Array, final_values: jax.Array, final_rows: jax.Array) -> jax.Array:

@@ -28,9 +28,9 @@ Kind = Literal["continuous", "images", "discrete"]
 _NORMALISED: dict[str, Any] = {"ent_coef": 0.0, "normalize_observations": True, "normalize_rewards": True}
 _RAW: dict[str, Any] = {"normalize_observations": False, "normalize_rewards": False}
 _N_STEP: dict[Kind, dict[str, Any]] = {
-    "continuous": {"batch_size": 64, "learning_rate": 1e-3, **_NORMALISED},
-    "images": {"batch_size": 80, "learning_rate": 7e-4, "ent_coef": 0.01, **_RAW},
-    "discrete": {"batch_size": 64, "learning_rate": 1e-3, "ent_coef": 0.0, **_RAW},
+    "continuous": {"batch_size": 64, "updates_per_iteration": 32, "learning_rate": 1e-3, **_NORMALISED},
+    "images": {"batch_size": 80, "updates_per_iteration": 16, "learning_rate": 7e-4, "ent_coef": 0.01, **_RAW},
+    "discrete": {"batch_size": 64, "updates_per_iteration": 32, "learning_rate": 1e-3, "ent_coef": 0.0, **_RAW},
 }
 PRESETS: dict[str, dict[Kind, dict[str, Any]]] = {
     "ppo": {
@@ -48,9 +48,9 @@ PRESETS: dict[str, dict[Kind, dict[str, Any]]] = {
     "a2c": _N_STEP,
     "a3c": _N_STEP,
     "impala": {
-        "continuous": {"batch_size": 640, "learning_rate": 1e-3, **_NORMALISED},
-        "images": {"batch_size": 640, "learning_rate": 6e-4, "ent_coef": 0.01, **_RAW},
-        "discrete": {"batch_size": 320, "learning_rate": 1e-3, "ent_coef": 0.01, **_RAW},
+        "continuous": {"batch_size": 640, "updates_per_iteration": 4, "learning_rate": 1e-3, **_NORMALISED},
+        "images": {"batch_size": 640, "updates_per_iteration": 4, "learning_rate": 6e-4, "ent_coef": 0.01, **_RAW},
+        "discrete": {"batch_size": 320, "updates_per_iteration": 8, "learning_rate": 1e-3, "ent_coef": 0.01, **_RAW},
     },
 }  # fmt: skip
 """Values of open fields, by algorithm and kind of environment."""
@@ -74,6 +74,7 @@ def resolve_algo(
     kind = kind_of(observation_space, action_space)
     given = algo.model_dump()
     filled = {name: value if given[name] is None else given[name] for name, value in PRESETS[algo.name][kind].items()}
+    filled.setdefault("updates_per_iteration", algo.updates_per_iteration or 1)
     if isinstance(algo, PPOSpec):
         _fit_minibatches(algo, filled)
     hidden_sizes, activation = default_layers(algo.network, has_images=kind == "images")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.vector.base import ObsTree, StepBatch
-from paceline.vector.spaces import zeros
+from paceline.vector.spaces import Allocate, map_tree, zeros
 
 
 class RolloutBuffer:
@@ -27,6 +27,8 @@ class RolloutBuffer:
         rollout_length: T.
         num_envs: N.
         final_capacity: K, how many true last observations there is room for at first.
+        allocate: returns an array of zeros of a shape and dtype; where memory is given rather than made,
+            ``final_capacity`` must be large enough for good.
     """
 
     def __init__(
@@ -38,35 +40,37 @@ class RolloutBuffer:
         num_envs: int,
         *,
         final_capacity: int = 1,
+        allocate: Allocate = np.zeros,
     ) -> None:
         shape = (rollout_length, num_envs)
         self.rollout_length = rollout_length
         self.num_envs = num_envs
-        self.observations: ObsTree = zeros(observation_space, (rollout_length + 1, num_envs))
-        self.actions = np.zeros((*shape, *action_shape), action_dtype)
-        self.rewards = np.zeros(shape, np.float32)
-        self.terminated = np.zeros(shape, np.bool_)
-        self.truncated = np.zeros(shape, np.bool_)
-        self.valid = np.ones(shape, np.bool_)
+        self.observations: ObsTree = zeros(observation_space, (rollout_length + 1, num_envs), allocate)
+        self.actions = allocate((*shape, *action_shape), action_dtype)
+        self.rewards = allocate(shape, np.float32)
+        self.terminated = allocate(shape, np.bool_)
+        self.truncated = allocate(shape, np.bool_)
+        self.valid = allocate(shape, np.bool_)
+        self.valid[...] = True
         self._rows = [_map(itemgetter(t), self.observations) for t in range(rollout_length + 1)]
         self._leaves = _leaf_paths(self.observations)
         self._final_space = observation_space
         self._final_capacity = final_capacity
         self._final_rows: list[int] = []
-        self._final_observations: ObsTree = zeros(observation_space, (final_capacity,))
+        self._final_observations: ObsTree = zeros(observation_space, (final_capacity,), allocate)
 
     def row(self, t: int) -> ObsTree:
         """Return the observations of row ``t``, views ``[N, ...]``."""
         return self._rows[t]
 
+    def before(self) -> ObsTree:
+        """Return the observations that actions were chosen from, views ``[T, N, ...]``."""
+        return _map(lambda array: array[:-1], self.observations)
+
     def start(self, observations: ObsTree) -> None:
         """Begin a rollout at ``observations`` (``[N, ...]``), from which the first actions will be chosen."""
         self.write_observations(0, observations)
         self._final_rows.clear()
-
-    def continue_from_last(self) -> None:
-        """Begin the next rollout where the last one ended."""
-        self.start(self._rows[self.rollout_length])
 
     def write(self, t: int, batch: StepBatch, *, finals_in_batch: bool) -> None:
         """Store what the step of row ``t`` returned.
@@ -97,13 +101,39 @@ class RolloutBuffer:
     def add_finals(self, t: int, which: NDArray[np.bool_], final_observations: ObsTree) -> None:
         """Keep the true last observations of the environments ``which`` (bool ``[N]``), truncated in row ``t``."""
         env_ids = np.flatnonzero(which)
+        self.append_finals(map_tree(lambda array: array[env_ids], final_observations), t * self.num_envs + env_ids)
+
+    def append_finals(self, final_observations: ObsTree, rows: NDArray[Any]) -> None:
+        """Keep true last observations ``[M, *obs]`` and their rows t * N + n, integers ``[M]``."""
         begin = len(self._final_rows)
-        if begin + len(env_ids) > self._final_capacity:
-            self._grow_finals(begin + len(env_ids))
-        end = begin + len(env_ids)
+        end = begin + len(rows)
+        if end > self._final_capacity:
+            self._grow_finals(end)
         for path in self._leaves:
-            _leaf(self._final_observations, path)[begin:end] = _leaf(final_observations, path)[env_ids]
-        self._final_rows.extend((t * self.num_envs + env_ids).tolist())
+            _leaf(self._final_observations, path)[begin:end] = _leaf(final_observations, path)
+        self._final_rows.extend(rows.tolist())
+
+    def clear_finals(self) -> None:
+        """Forget the true last observations."""
+        self._final_rows.clear()
+
+    @property
+    def used_final_rows(self) -> list[int]:
+        """Rows t * N + n of the true last observations that are kept."""
+        return self._final_rows
+
+    def copy_columns(self, other: RolloutBuffer, columns: slice) -> None:
+        """Copy another rollout of the same length to these columns; its final observations are not copied."""
+        for path in self._leaves:
+            _leaf(self.observations, path)[:, columns] = _leaf(other.observations, path)
+        for mine, theirs in (
+            (self.actions, other.actions),
+            (self.rewards, other.rewards),
+            (self.terminated, other.terminated),
+            (self.truncated, other.truncated),
+            (self.valid, other.valid),
+        ):
+            mine[:, columns] = theirs
 
     def finals(self) -> tuple[ObsTree, NDArray[np.int32]]:
         """Return final observations ``[K, ...]`` and their rows int32 ``[K]``; unused slots have row T * N.

@@ -13,6 +13,7 @@ from paceline.measure.ledger import ENV_STEP, INFERENCE, OTHER, RUNNER_WAIT, TRA
 from paceline.rollout.buffer import RolloutBuffer
 from paceline.rollout.episodes import Episodes, EpisodeTracker
 from paceline.vector.base import ObsTree, StepBatch, VecEnv
+from paceline.vector.batched import ResetSeed
 
 ActFunction = Callable[[NDArray[np.int32], ObsTree], NDArray[Any]]
 """(steps that each environment has taken in this rollout, int32 ``[N]``; observations ``[N, ...]``) -> actions."""
@@ -44,27 +45,34 @@ class Collector:
         self._started = False
         self.total_steps = np.zeros(venv.num_envs, np.int64)
 
-    def reset(self, seed: int | None) -> None:
+    def reset(self, seed: ResetSeed) -> None:
         """Reset all environments; the next rollout starts there."""
         observations, _ = self._venv.reset(seed=seed)
         self._buffer.start(observations)
         self._episodes = EpisodeTracker(self._venv.num_envs)  # whatever was open is cut off, not joined to what comes
         self._started = False
 
-    def collect(self, act: ActFunction) -> Episodes:
+    def collect(self, act: ActFunction, buffer: RolloutBuffer | None = None) -> Episodes:
         """Fill the buffer with one rollout and return the episodes that ended in it.
+
+        Args:
+            act: the policy.
+            buffer: fill this one from now on, going on where the last rollout ended.
 
         Raises:
             EnvError: an environment broke.
         """
+        last = self._buffer
+        if buffer is not None:
+            self._buffer = buffer
         venv, buffer, ledger, to_env = self._venv, self._buffer, self._ledger, self._to_env
         clock, same_step = ledger.clock_ns, self._mode == AutoresetMode.SAME_STEP
         steps = np.zeros(venv.num_envs, np.int32)
         inference_ns = transfer_ns = wait_ns = reset_ns = 0
         busy_before = venv.busy_ns().copy()
         begin = clock()
-        if self._started:
-            buffer.continue_from_last()
+        if self._started or buffer is not last:
+            buffer.start(last.row(buffer.rollout_length if self._started else 0))
         self._started = True
         after_write = clock()
         transfer_ns += after_write - begin

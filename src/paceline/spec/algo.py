@@ -34,6 +34,7 @@ class ActorCriticSpec(Spec):
 
     name: str = ""
     batch_size: int | None = Field(default=None, gt=0, description="steps per update, over all envs")
+    updates_per_iteration: int | None = Field(default=None, gt=0, description="updates that one iteration tells of")
     learning_rate: float | None = Field(default=None, gt=0)
     anneal_learning_rate: bool = True
     gamma: float = Field(default=0.99, gt=0, le=1)
@@ -43,6 +44,11 @@ class ActorCriticSpec(Spec):
     normalize_observations: bool | None = None
     normalize_rewards: bool | None = None
     network: NetworkSpec = NetworkSpec()
+
+    @property
+    def steps_per_iteration(self) -> int:
+        """Environment steps of one iteration; 0 while ``batch_size`` is open."""
+        return (self.batch_size or 0) * (self.updates_per_iteration or 1)
 
 
 class PPOSpec(ActorCriticSpec):

@@ -45,9 +45,11 @@ class Budget(Spec):
             )
         return self
 
-    def planned_env_steps(self, batch_size: int) -> int | None:
-        """Return the steps of the whole batches that fit into ``total_steps`` (at least one batch), None without it."""
-        return None if self.total_steps is None else max(1, self.total_steps // batch_size) * batch_size
+    def planned_env_steps(self, steps_per_iteration: int) -> int | None:
+        """Return the steps of the whole iterations that fit into ``total_steps`` (at least one), None without it."""
+        if self.total_steps is None:
+            return None
+        return max(1, self.total_steps // steps_per_iteration) * steps_per_iteration
 
 
 class RunSpec(Spec):
@@ -59,6 +61,9 @@ class RunSpec(Spec):
     budget: Budget = Budget(total_steps=1_000_000)
     seed: int = Field(default=0, ge=0, lt=2**31)
     checkpoint_every_s: float = Field(default=120.0, gt=0)
+    max_restarts: int = Field(
+        default=3, ge=0, description="environments and runners that are replaced before the run gives up; 0: none"
+    )
     step_timeout_s: float | None = Field(
         default=None, gt=0, description="longest step of all environments in runners; None: 600 s (serial: no limit)"
     )

@@ -34,6 +34,7 @@ class Learner:
     Attributes:
         state: what the last update left.
         num_updates: how many there were.
+        num_iterations: how many iterations there were, of one update or several; the driver counts.
         late_compile_s: seconds of compilation that came after :meth:`compile`.
 
     Raises:
@@ -53,7 +54,7 @@ class Learner:
         self.spec = spec
         self.batch_size = algo.batch_size
         self.agent = make_agent(spec, observation_space, action_space)
-        self.num_updates = 0
+        self.num_updates = self.num_iterations = 0
         self.late_compile_s = 0.0
         self._learning_rate = algo.learning_rate
         self._ledger = ledger
@@ -135,6 +136,7 @@ class Learner:
         state = replace(checkpoint, arrays=dict(arrays)).restore(self.checkpoint_state())
         self.state = LearnerState(state["policy"], state["optimiser"], state["return_stats"], self.state.discounted)
         self.num_updates = int(checkpoint.meta["num_updates"])
+        self.num_iterations = int(checkpoint.meta.get("num_iterations", self.num_updates))
 
     def _compiled(self, batch: Batch, draws: Any) -> Any:
         # All that can differ from batch to batch: how many truncated episodes there is room for.

@@ -19,7 +19,7 @@ from paceline.measure.result import (
 )
 from paceline.measure.throughput import summarize, total_ledger
 from paceline.spec import RunSpec
-from paceline.training.sync import Iteration
+from paceline.training.driver import Iteration
 
 RETURN_WINDOW = 100
 """Episodes over which the running mean return is taken."""

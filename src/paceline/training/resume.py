@@ -36,21 +36,21 @@ def check_same_run(checkpoint: Checkpoint, spec: RunSpec) -> None:
             )
 
 
-def check_budget_is_left(budget: Budget, batch_size: int, total_env_steps: int, num_updates: int) -> None:
+def check_budget_is_left(budget: Budget, steps_per_iteration: int, total_env_steps: int, num_iterations: int) -> None:
     """Refuse to continue a run that is complete: its results would be replaced by nothing.
 
     Args:
         budget: the resumed run's budget.
-        batch_size: environment steps of one iteration.
+        steps_per_iteration: environment steps of one iteration.
         total_env_steps: environment steps so far.
-        num_updates: iterations so far.
+        num_iterations: iterations so far.
 
     Raises:
         PlanError: the budget is spent.
     """
     for name, done, limit in (
-        ("total_steps", total_env_steps, budget.planned_env_steps(batch_size)),
-        ("iterations", num_updates, budget.iterations),
+        ("total_steps", total_env_steps, budget.planned_env_steps(steps_per_iteration)),
+        ("iterations", num_iterations, budget.iterations),
     ):
         if limit is not None and done >= limit:
             raise PlanError(
@@ -69,6 +69,7 @@ def earlier_records(folder: RunFolder, previous: Checkpoint | None, spec: RunSpe
     before = build_spec(RunSpec, previous.meta.get("spec", {}), source=str(previous.path))
     if (before.plan, before.algo.batch_size) != (spec.plan, spec.algo.batch_size):
         return []
+    num_iterations = int(previous.meta.get("num_iterations", previous.meta["num_updates"]))
     records: list[IterationRecord] = []
     for line in folder.read_progress():
         if line.get("kind") == "iteration":
@@ -76,4 +77,4 @@ def earlier_records(folder: RunFolder, previous: Checkpoint | None, spec: RunSpe
                 record = IterationRecord.model_validate(line)
                 # A run that was killed and resumed has done some iterations twice; the later ones count.
                 records = [other for other in records if other.iteration < record.iteration] + [record]
-    return [record for record in records if record.iteration < int(previous.meta["num_updates"])]
+    return [record for record in records if record.iteration < num_iterations]

@@ -27,13 +27,13 @@ from paceline.measure.result import ExperimentInfo, IterationRecord, Outcome, Re
 from paceline.measure.store import RunFolder, default_out
 from paceline.spec import EnvSpec, RunSpec, build_spec
 from paceline.training.checkpoint import CheckpointStore
+from paceline.training.driver import Driver
+from paceline.training.drivers import open_driver
 from paceline.training.interrupts import Interrupts
 from paceline.training.progress import Display, SilentDisplay, Status
 from paceline.training.recorder import RunRecorder
-from paceline.training.resolve import default_plan, resolve_for_spaces
+from paceline.training.resolve import default_plan
 from paceline.training.resume import check_budget_is_left, check_same_run, earlier_records
-from paceline.training.runtime import set_up_jax
-from paceline.training.sync import SyncDriver, make_training_vec
 from paceline.training.tensorboard import TensorBoardLog
 
 
@@ -98,15 +98,13 @@ def _train(spec: RunSpec, folder: RunFolder, *, resume: bool, display: Display, 
     if previous is not None:
         check_same_run(previous, spec)
     with contextlib.ExitStack() as stack:
-        venv = stack.enter_context(contextlib.closing(make_training_vec(spec)))
-        spec = resolve_for_spaces(spec, venv.single_observation_space, venv.single_action_space)
-        set_up_jax(spec.plan)
         ledger = Ledger()
-        driver = SyncDriver(spec, venv, ledger)
+        driver = stack.enter_context(open_driver(spec, ledger))
+        spec = driver.spec
         if previous is not None:
             check_same_run(previous, spec)  # what was open is known now
             driver.restore(previous)
-            check_budget_is_left(spec.budget, driver.batch_size, driver.total_env_steps, driver.num_updates)
+            check_budget_is_left(spec.budget, driver.steps_per_iteration, driver.total_env_steps, driver.num_iterations)
         folder.write_spec(spec)
         with contextlib.suppress(OSError):
             display.begin(spec)
@@ -124,9 +122,9 @@ def _train(spec: RunSpec, folder: RunFolder, *, resume: bool, display: Display, 
         interrupts = stack.enter_context(Interrupts())
         loop = _Loop(spec, driver, ledger, recorder, store, folder, tensorboard, display, interrupts)
         if resume:
-            recorder.continue_from(earlier_records(folder, previous, spec), driver.num_updates)
+            recorder.continue_from(earlier_records(folder, previous, spec), driver.num_iterations)
             loop.say(
-                f"going on after iteration {driver.num_updates}, {driver.total_env_steps:,} steps"
+                f"going on after iteration {driver.num_iterations}, {driver.total_env_steps:,} steps"
                 if previous
                 else "no checkpoint to go on from: starting at the beginning"
             )
@@ -146,7 +144,7 @@ class _Loop:
     """Iterations until the budget is spent, someone stops the run, or it breaks."""
 
     spec: RunSpec
-    driver: SyncDriver
+    driver: Driver
     ledger: Ledger
     recorder: RunRecorder
     store: CheckpointStore
@@ -184,6 +182,9 @@ class _Loop:
 
     def _iterate(self, progress: float) -> None:
         iteration = self.driver.iterate(progress, interruptible=self.interrupts.allowed)
+        for event in iteration.events:
+            self.say(event)
+            self.folder.append_progress({"kind": "event", "trial": self.recorder.name, "message": event})
         with self.ledger.phase(LOGGING):
             self.recorder.watch_returns(iteration)
         if time.monotonic() - self._checkpoint_s >= self.spec.checkpoint_every_s:
@@ -207,12 +208,12 @@ class _Loop:
 
     def _progress(self) -> float:
         budget = self.spec.budget
-        planned = budget.planned_env_steps(self.driver.batch_size)
+        planned = budget.planned_env_steps(self.driver.steps_per_iteration)
         if planned is not None:
             return self.driver.total_env_steps / planned
         if budget.minutes is not None:
             return (time.monotonic() - self._begin_s) / (60 * budget.minutes)
-        return self.driver.num_updates / (budget.iterations or 1)
+        return self.driver.num_iterations / (budget.iterations or 1)
 
     def _save(self) -> None:
         self._checkpoint_s = time.monotonic()
@@ -223,6 +224,7 @@ class _Loop:
             {
                 "total_env_steps": self.driver.total_env_steps,
                 "num_updates": self.driver.num_updates,
+                "num_iterations": self.driver.num_iterations,
                 "score": self.recorder.recent_return,
                 "spec": self.spec.model_dump(mode="json"),
                 "paceline_version": __version__,

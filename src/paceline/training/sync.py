@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -25,6 +24,7 @@ from paceline.rollout.collector import Collector
 from paceline.rollout.episodes import Episodes
 from paceline.spec import RunSpec
 from paceline.training.checkpoint import Checkpoint
+from paceline.training.driver import Iteration, join_episodes, mean_metrics
 from paceline.training.learner import Learner
 from paceline.vector import make_vec
 from paceline.vector.base import ObsTree, VecEnv
@@ -32,15 +32,6 @@ from paceline.vector.base import ObsTree, VecEnv
 _ENV_STEPS = "env_steps"
 STEP_TIMEOUT_S = 600.0
 """Longest step of all environments, where runners step them and the run does not say: so long is only a hang."""
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """What one iteration (sample, learn) did."""
-
-    num_env_steps: int
-    episodes: Episodes
-    metrics: dict[str, float]
 
 
 def make_training_vec(spec: RunSpec, autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP) -> VecEnv:
@@ -80,21 +71,22 @@ class SyncDriver:
     def __init__(self, spec: RunSpec, venv: VecEnv, ledger: Ledger) -> None:
         self.spec = spec
         self.learner = Learner(spec, venv.single_observation_space, venv.single_action_space, venv.num_envs, ledger)
-        self.batch_size = self.learner.batch_size
-        self.rollout_length = spec.plan.rollout_length(self.batch_size)
+        self.steps_per_iteration = spec.algo.steps_per_iteration
+        self.rollout_length = spec.plan.rollout_length(self.learner.batch_size)
         self._ledger = ledger
         agent = self.learner.agent
         self._act = jax.jit(agent.act)
         self._pack = jax.jit(agent.pack)
         self._noise = jax.jit(agent.noise, static_argnums=2)
         example = self.learner.action_example()
+        limit = getattr(venv.spec, "max_episode_steps", None)
         self.buffer = RolloutBuffer(
             venv.single_observation_space,
             example.shape[1:],
             example.dtype,
             self.rollout_length,
             venv.num_envs,
-            final_capacity=expected_truncations(venv.spec, venv.num_envs, self.rollout_length),
+            final_capacity=expected_truncations(limit, venv.num_envs, self.rollout_length),
         )
         self._collector = Collector(venv, self.buffer, agent.distribution.to_env, ledger)
 
@@ -102,6 +94,11 @@ class SyncDriver:
     def num_updates(self) -> int:
         """How many updates there were."""
         return self.learner.num_updates
+
+    @property
+    def num_iterations(self) -> int:
+        """How many iterations there were."""
+        return self.learner.num_iterations
 
     @property
     def late_compile_s(self) -> float:
@@ -131,7 +128,7 @@ class SyncDriver:
         arrays = dict(checkpoint.arrays)
         env_steps = arrays.pop(_ENV_STEPS, np.zeros(0, np.int64))
         self.learner.restore(checkpoint, arrays)
-        self._collector.total_steps = _shared_out(env_steps, len(self._collector.total_steps))
+        self._collector.total_steps = share_out(env_steps, len(self._collector.total_steps))
 
     def compile(self) -> float:
         """Compile acting and learning for the run's shapes; return the seconds it took."""
@@ -144,17 +141,15 @@ class SyncDriver:
     def iterate(
         self, progress: float, *, interruptible: Callable[[], AbstractContextManager[None]] = nullcontext
     ) -> Iteration:
-        """Sample one batch and learn from it.
+        """Sample a batch and learn from it, as often as an iteration has updates; see :class:`Driver`."""
+        done = [self._update(progress, interruptible) for _ in range(self.spec.algo.updates_per_iteration or 1)]
+        self.learner.num_iterations += 1
+        num_env_steps, episodes, metrics = zip(*done, strict=True)
+        return Iteration(sum(num_env_steps), join_episodes(episodes), mean_metrics(metrics))
 
-        Args:
-            progress: share of the budget that is spent, 0..1; anneals the learning rate.
-            interruptible: wraps the sampling. An exception that it raises leaves the driver as it was before the
-                iteration, but for the environments.
-
-        Raises:
-            EnvError: an environment broke.
-            NonFiniteLossError: the update met NaN or infinity; ``state`` is still the last good one.
-        """
+    def _update(
+        self, progress: float, interruptible: Callable[[], AbstractContextManager[None]]
+    ) -> tuple[int, Episodes, dict[str, float]]:
         learner = self.learner
         with self._ledger.phase(OTHER):
             noise = self._draw_noise()
@@ -170,7 +165,7 @@ class SyncDriver:
         with self._ledger.phase(TRANSFER):
             batch = batch_of(self.buffer)
             num_env_steps = self.buffer.num_env_steps()
-        return Iteration(num_env_steps, episodes, learner.update(batch, progress, draws))
+        return num_env_steps, episodes, learner.update(batch, progress, draws)
 
     def _draw_noise(self) -> jax.Array:
         first_steps = self._collector.total_steps.astype(np.int32)
@@ -178,8 +173,13 @@ class SyncDriver:
         return noise
 
 
-def batch_of(buffer: RolloutBuffer) -> Batch:
-    """Return what a rollout holds, as the learner takes it: views, not copies."""
+def batch_of(buffer: RolloutBuffer, log_probs: NDArray[np.float32] | None = None) -> Batch:
+    """Return what a rollout holds, as the learner takes it: views, not copies.
+
+    Args:
+        buffer: the rollout.
+        log_probs: of the policy that acted, where that is an older one, ``[T, N]``.
+    """
     final_observations, final_rows = buffer.finals()
     return Batch(
         buffer.observations,
@@ -190,10 +190,11 @@ def batch_of(buffer: RolloutBuffer) -> Batch:
         buffer.valid,  # type: ignore[arg-type]
         final_observations,
         final_rows,  # type: ignore[arg-type]
+        log_probs,  # type: ignore[arg-type]
     )
 
 
-def _shared_out(env_steps: NDArray[np.int64], num_envs: int) -> NDArray[np.int64]:
+def share_out(env_steps: NDArray[np.int64], num_envs: int) -> NDArray[np.int64]:
     """Return steps per environment, int64 ``[num_envs]``, that add up to those of however many there were before."""
     if len(env_steps) == num_envs:
         return np.asarray(env_steps, np.int64)
@@ -201,13 +202,13 @@ def _shared_out(env_steps: NDArray[np.int64], num_envs: int) -> NDArray[np.int64
     return np.full(num_envs, each, np.int64) + (np.arange(num_envs) < rest)
 
 
-def expected_truncations(env_spec: Any, num_envs: int, rollout_length: int) -> int:
+def expected_truncations(max_episode_steps: int | None, num_envs: int, rollout_length: int) -> int:
     """Return how many truncated episodes a rollout is expected to hold at most, a power of two.
 
     Args:
-        env_spec: Gymnasium's spec of the environment, or None.
+        max_episode_steps: of an environment, or None.
         num_envs: N.
         rollout_length: T.
     """
-    limit = getattr(env_spec, "max_episode_steps", None) or rollout_length
+    limit = max_episode_steps or rollout_length
     return 1 << math.ceil(math.log2(num_envs * math.ceil(rollout_length / limit)))

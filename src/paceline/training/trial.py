@@ -10,10 +10,8 @@ from paceline.measure.ledger import LOGGING, Ledger
 from paceline.measure.monitor import ProcessTreeMonitor
 from paceline.measure.result import IterationRecord, RunResult
 from paceline.spec import RunSpec
+from paceline.training.drivers import open_driver
 from paceline.training.recorder import RunRecorder
-from paceline.training.resolve import resolve_for_spaces
-from paceline.training.runtime import set_up_jax
-from paceline.training.sync import SyncDriver, make_training_vec
 
 
 def run_trial(
@@ -40,11 +38,9 @@ def run_trial(
     """
     begin = time.perf_counter()
     with contextlib.ExitStack() as stack:
-        venv = stack.enter_context(contextlib.closing(make_training_vec(spec)))
-        spec = resolve_for_spaces(spec, venv.single_observation_space, venv.single_action_space)
-        set_up_jax(spec.plan)
         ledger = Ledger()
-        driver = SyncDriver(spec, venv, ledger)
+        driver = stack.enter_context(open_driver(spec, ledger))
+        spec = driver.spec
         driver.reset()
         monitor = stack.enter_context(ProcessTreeMonitor())
         recorder = RunRecorder(spec, name=name, repeat=repeat, monitor=monitor)

@@ -18,6 +18,8 @@ from paceline.errors import UnsupportedSpaceError
 ArrayTree = Any
 """An array, or a dict or tuple of array trees."""
 RowWriter = Callable[[Any], None]
+Allocate = Callable[[tuple[int, ...], Any], NDArray[Any]]
+"""Returns an array of zeros of a shape and dtype."""
 FloatLeaf = tuple[str, NDArray[Any]]
 """Where in the space (``['camera'][0]``, empty for the space itself), and the batch of it."""
 
@@ -74,14 +76,19 @@ def assemble(space: Space[Any], arrays: Iterator[NDArray[Any]]) -> ArrayTree:
     return next(arrays)
 
 
-def zeros(space: Space[Any], lead: tuple[int, ...]) -> ArrayTree:
+def zeros(space: Space[Any], lead: tuple[int, ...], allocate: Allocate = np.zeros) -> ArrayTree:
     """Return zeros in place of observations: one array ``[*lead, *shape]`` per leaf, nested as ``space`` nests.
 
     Floating-point leaves are float32, which is what networks compute in; integers are as the space has them. The space
     is only read: its generator, which may be an environment's own, does not advance as ``sample`` would make it.
+
+    Args:
+        space: the space.
+        lead: leading axes.
+        allocate: returns an array of zeros of a shape and dtype.
     """
     arrays = (
-        np.zeros((*lead, *leaf.shape), np.float32 if np.issubdtype(leaf.dtype, np.floating) else leaf.dtype)
+        allocate((*lead, *leaf.shape), np.float32 if np.issubdtype(leaf.dtype, np.floating) else leaf.dtype)
         for leaf in leaves(space)
     )
     return assemble(space, arrays)

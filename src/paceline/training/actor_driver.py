@@ -1,0 +1,219 @@
+"""Drivers whose policy sits in the runners: actors return whole fragments, the learner learns from them.
+
+:class:`RunnerSyncDriver` waits for a fragment of every actor, sampled with the newest policy, before each update. The
+drivers of :mod:`paceline.training.asynchronous` learn from whatever is there.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from paceline.measure.ledger import OTHER, RUNNER_WAIT, TRANSFER, Ledger
+from paceline.rollout.episodes import Episodes
+from paceline.rollout.fragments import TIMES, Fragment, FragmentBatch, FragmentLayout
+from paceline.spec import RunSpec
+from paceline.training.actors.pool import ActorPool
+from paceline.training.checkpoint import Checkpoint
+from paceline.training.driver import Iteration, join_episodes, mean_metrics
+from paceline.training.learner import Learner
+from paceline.training.sync import batch_of, expected_truncations, share_out
+from paceline.vector.seeding import derive_seeds
+
+_ENV_STEPS = "env_steps"
+Sampled = list[tuple[int, Fragment]]
+"""Complete fragments, each with the index of its actor."""
+
+
+class ActorDriver:
+    """What all drivers with actors share: counters, checkpoints, and the account of the learner's waiting.
+
+    Args:
+        spec: the run, with everything filled in.
+        pool: the actors; closed by whoever made them.
+        ledger: where time goes.
+        rollout_length: T of a fragment.
+        num_slots: fragments of one actor that may lie unread.
+
+    Raises:
+        UnsupportedSpaceError: a space that the agent cannot handle.
+    """
+
+    takes_gradients = False
+
+    def __init__(self, spec: RunSpec, pool: ActorPool, ledger: Ledger, *, rollout_length: int, num_slots: int) -> None:
+        self.spec = spec
+        self.steps_per_iteration = spec.algo.steps_per_iteration
+        self._pool = pool
+        self._ledger = ledger
+        self._num_slots = num_slots
+        self._rollout_length = rollout_length
+        self.learner = Learner(spec, pool.observation_space, pool.action_space, spec.plan.num_envs, ledger)
+        self._pack = jax.jit(self._published)
+
+    @property
+    def total_env_steps(self) -> int:
+        """Real steps of all environments so far, as far as fragments have told."""
+        return int(self._pool.env_steps.sum())
+
+    @property
+    def num_updates(self) -> int:
+        """How many updates there were."""
+        return self.learner.num_updates
+
+    @property
+    def num_iterations(self) -> int:
+        """How many iterations there were."""
+        return self.learner.num_iterations
+
+    @property
+    def late_compile_s(self) -> float:
+        """Seconds of compilation that came after :meth:`compile`."""
+        return self.learner.late_compile_s
+
+    def _published(self, state: Any) -> jax.Array:
+        """Return what actors need of the learner's state, as one vector."""
+        return self.learner.agent.pack(state.policy)
+
+    def reset(self) -> None:
+        """Have the actors map the memory, compile and reset; seeds follow from the run's seed and its updates."""
+        example = self.learner.action_example()
+        published = jax.eval_shape(self._published, self.learner.state)
+        self.layout = FragmentLayout(
+            observation_space=self._pool.observation_space,
+            action_shape=tuple(example.shape[1:]),
+            action_dtype=str(example.dtype),
+            rollout_length=self._rollout_length,
+            num_envs=self._pool.num_envs_each,
+            num_actors=self._pool.num_actors,
+            num_slots=self._num_slots,
+            num_parameters=published.size,
+            num_gradient=self._gradient_size(),
+        )
+        seed = int(np.random.SeedSequence([self.spec.seed, self.num_updates]).generate_state(1)[0]) >> 1
+        seeds = derive_seeds(seed, self.spec.plan.num_envs)
+        self._memory = self._pool.begin(self.spec, self.layout, seeds, takes_gradients=self.takes_gradients)
+        self._publish()
+
+    def _gradient_size(self) -> int:
+        return 0
+
+    def compile(self) -> float:
+        """Compile the update while the actors compile what they need; return the seconds it took."""
+        begin = time.perf_counter()
+        self._compile_update()
+        self._pool.wait_until_begun()
+        return time.perf_counter() - begin
+
+    @abstractmethod
+    def _compile_update(self) -> None:
+        """Compile the update for the run's shapes."""
+
+    @abstractmethod
+    def _update(
+        self, progress: float, interruptible: Callable[[], AbstractContextManager[None]]
+    ) -> tuple[int, Episodes, dict[str, float]]:
+        """Get experience, learn from it, publish; return real steps, episodes and metrics."""
+
+    def iterate(
+        self, progress: float, *, interruptible: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> Iteration:
+        """Learn from fragments, as often as an iteration has updates; see :class:`Driver`."""
+        done = [self._update(progress, interruptible) for _ in range(self.spec.algo.updates_per_iteration or 1)]
+        self.learner.num_iterations += 1
+        num_env_steps, episodes, metrics = zip(*done, strict=True)
+        return Iteration(sum(num_env_steps), join_episodes(episodes), mean_metrics(metrics), self._pool.take_events())
+
+    def checkpoint_state(self) -> dict[str, Any]:
+        """Return all arrays that a resumed run needs."""
+        return {**self.learner.checkpoint_state(), _ENV_STEPS: self._pool.env_steps}
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue from ``checkpoint``, see :class:`Driver`."""
+        arrays = dict(checkpoint.arrays)
+        env_steps = arrays.pop(_ENV_STEPS, np.zeros(0, np.int64))
+        self.learner.restore(checkpoint, arrays)
+        self._pool.env_steps = share_out(env_steps, len(self._pool.env_steps))
+
+    def _publish(self) -> None:
+        """Give the actors the newest parameters."""
+        with self._ledger.phase(TRANSFER):
+            vector: NDArray[np.float32] = np.asarray(self._pack(self.learner.state))
+            self._memory.parameters.publish(vector, self.num_updates + 1)
+
+    def _wait(self, interruptible: Callable[[], AbstractContextManager[None]]) -> Sampled:
+        """Wait for fragments; what the learner waits for is told by what their actors did meanwhile."""
+        clock = self._ledger.clock_ns
+        begin_ns = clock()
+        with interruptible():
+            found = self._pool.wait()
+        self._account(clock() - begin_ns, [fragment for _, fragment in found])
+        return found
+
+    def _account(self, waited_ns: int, fragments: Sequence[Fragment]) -> None:
+        """Divide a wait among the phases that an average actor went through; what is beyond these is waiting."""
+        times = np.mean([fragment.times_ns[:-1] for fragment in fragments], axis=0)
+        scale = min(1.0, waited_ns / max(float(times.sum()), 1.0))
+        left = waited_ns
+        for name, taken in zip(TIMES, times.tolist(), strict=True):
+            share = int(taken * scale)
+            self._ledger.add_ns(name, share)
+            left -= share
+        self._ledger.add_ns(RUNNER_WAIT, max(0, left))
+
+
+class RunnerSyncDriver(ActorDriver):
+    """Synchronous, with a copy of the policy in each runner: one fragment of each, all of the newest policy.
+
+    Args:
+        spec: the run, with everything filled in.
+        pool: the actors.
+        ledger: where time goes.
+
+    Raises:
+        PlanError: the batch is not a multiple of the number of environments.
+    """
+
+    def __init__(self, spec: RunSpec, pool: ActorPool, ledger: Ledger) -> None:
+        length = spec.plan.rollout_length(spec.algo.batch_size or 0)
+        super().__init__(spec, pool, ledger, rollout_length=length, num_slots=1)
+
+    def _compile_update(self) -> None:
+        env_spec_limit = self._pool.max_episode_steps
+        self._batch = FragmentBatch(
+            self.layout,
+            self._pool.num_actors,
+            final_capacity=expected_truncations(env_spec_limit, self.spec.plan.num_envs, self._rollout_length),
+        )
+        self.learner.compile(batch_of(self._batch.buffer))
+
+    def _update(
+        self, progress: float, interruptible: Callable[[], AbstractContextManager[None]]
+    ) -> tuple[int, Episodes, dict[str, float]]:
+        learner, pool = self.learner, self._pool
+        for slot in range(pool.num_actors):
+            pool.ask(slot)
+        with self._ledger.phase(OTHER):
+            draws = learner.draws()
+        fragments: dict[int, Fragment] = {}
+        begin_ns = self._ledger.clock_ns()
+        with interruptible():
+            while len(fragments) < pool.num_actors:
+                fragments.update(pool.wait())
+        self._account(self._ledger.clock_ns() - begin_ns, list(fragments.values()))
+        with self._ledger.phase(TRANSFER):
+            ordered = [fragments[slot] for slot in range(pool.num_actors)]
+            self._batch.fill(ordered)
+            episodes = join_episodes([fragment.episodes() for fragment in ordered])
+            batch = batch_of(self._batch.buffer)
+            num_env_steps = self._batch.buffer.num_env_steps()
+        metrics = learner.update(batch, progress, draws)
+        self._publish()
+        return num_env_steps, episodes, metrics

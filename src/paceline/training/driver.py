@@ -1,0 +1,96 @@
+"""What a run needs of a driver: whoever samples, whoever waits for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from paceline.rollout.episodes import Episodes
+from paceline.spec import RunSpec
+from paceline.training.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """What one iteration (one update, or a few of them) did."""
+
+    num_env_steps: int
+    episodes: Episodes
+    metrics: dict[str, float]
+    events: tuple[str, ...] = field(default=())
+    """What happened that a person should hear of: a runner that was replaced."""
+
+
+class Driver(Protocol):
+    """Samples experience and learns from it, in iterations.
+
+    Attributes:
+        spec: the run, with everything filled in.
+        steps_per_iteration: environment steps of one iteration, about.
+    """
+
+    spec: RunSpec
+    steps_per_iteration: int
+
+    @property
+    def total_env_steps(self) -> int:
+        """Real steps of all environments so far."""
+
+    @property
+    def num_updates(self) -> int:
+        """How many updates there were."""
+
+    @property
+    def num_iterations(self) -> int:
+        """How many iterations there were."""
+
+    @property
+    def late_compile_s(self) -> float:
+        """Seconds of compilation that came after :meth:`compile`."""
+
+    def reset(self) -> None:
+        """Reset the environments; their seeds follow from the run's seed and the number of updates so far."""
+
+    def compile(self) -> float:
+        """Compile everything for the run's shapes; return the seconds it took."""
+
+    def iterate(
+        self, progress: float, *, interruptible: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> Iteration:
+        """Sample and learn.
+
+        Args:
+            progress: share of the budget that is spent, 0..1; anneals the learning rate.
+            interruptible: wraps the sampling. An exception that it raises leaves the driver as the last update left
+                it, but for the environments.
+
+        Raises:
+            EnvError: an environment broke.
+            NonFiniteLossError: an update met NaN or infinity; the state is still the last good one.
+        """
+
+    def checkpoint_state(self) -> dict[str, Any]:
+        """Return all arrays that a resumed run needs."""
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue from ``checkpoint``; environments start new episodes, and there may be another number of them.
+
+        Raises:
+            ResultsError: it is of another network or algorithm.
+        """
+
+
+def join_episodes(parts: Sequence[Episodes]) -> Episodes:
+    """Return the episodes of several rollouts together."""
+    if len(parts) == 1:
+        return parts[0]
+    return Episodes(np.concatenate([part.returns for part in parts]), np.concatenate([part.lengths for part in parts]))
+
+
+def mean_metrics(parts: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the mean of each metric over the updates of an iteration."""
+    return {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}

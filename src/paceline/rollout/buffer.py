@@ -63,6 +63,10 @@ class RolloutBuffer:
         """Return the observations of row ``t``, views ``[N, ...]``."""
         return self._rows[t]
 
+    def some_of(self, t: int, env_ids: NDArray[np.int64]) -> ObsTree:
+        """Return copies of the observations of row ``t`` of some environments, ``[B, ...]``."""
+        return _map(itemgetter(env_ids), self._rows[t])
+
     def before(self) -> ObsTree:
         """Return the observations that actions were chosen from, views ``[T, N, ...]``."""
         return _map(lambda array: array[:-1], self.observations)
@@ -91,6 +95,21 @@ class RolloutBuffer:
                 self.add_finals(t, batch.truncated & ~batch.terminated, batch.final_observations)
         else:
             np.logical_not(batch.reset_rows | batch.restarted, out=self.valid[t])
+
+    def write_some(self, t: int, env_ids: NDArray[np.int64], batch: StepBatch) -> None:
+        """Store what the step of row ``t`` returned for some environments (``SAME_STEP`` mode), int64 ``[B]``."""
+        row = self._rows[t + 1]
+        for path in self._leaves:
+            _leaf(row, path)[env_ids] = _leaf(batch.observations, path)
+        self.rewards[t, env_ids] = batch.rewards
+        self.terminated[t, env_ids] = batch.terminated
+        self.truncated[t, env_ids] = batch.truncated
+        self.valid[t, env_ids] = ~batch.restarted
+        if batch.truncated.any():
+            cut = batch.truncated & ~batch.terminated
+            self.append_finals(
+                map_tree(lambda array: array[cut], batch.final_observations), t * self.num_envs + env_ids[cut]
+            )
 
     def write_observations(self, t: int, observations: ObsTree) -> None:
         """Replace the observations of row ``t``."""

@@ -22,7 +22,7 @@ from paceline.rollout.fragments import TIMES, Fragment, FragmentBatch, FragmentL
 from paceline.spec import RunSpec
 from paceline.training.actors.pool import ActorPool
 from paceline.training.checkpoint import Checkpoint
-from paceline.training.driver import Iteration, join_episodes, mean_metrics
+from paceline.training.driver import Iteration, join_episodes, join_metrics
 from paceline.training.learner import Learner
 from paceline.training.sync import batch_of, expected_truncations, share_out
 from paceline.vector.seeding import derive_seeds
@@ -129,7 +129,7 @@ class ActorDriver:
         done = [self._update(progress, interruptible) for _ in range(self.spec.algo.updates_per_iteration or 1)]
         self.learner.num_iterations += 1
         num_env_steps, episodes, metrics = zip(*done, strict=True)
-        return Iteration(sum(num_env_steps), join_episodes(episodes), mean_metrics(metrics), self._pool.take_events())
+        return Iteration(sum(num_env_steps), join_episodes(episodes), join_metrics(metrics), self._pool.take_events())
 
     def checkpoint_state(self) -> dict[str, Any]:
         """Return all arrays that a resumed run needs."""

@@ -91,6 +91,11 @@ def join_episodes(parts: Sequence[Episodes]) -> Episodes:
     return Episodes(np.concatenate([part.returns for part in parts]), np.concatenate([part.lengths for part in parts]))
 
 
-def mean_metrics(parts: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Return the mean of each metric over the updates of an iteration."""
-    return {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
+def join_metrics(parts: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return each metric over the updates of an iteration: its mean, or its extreme where its name says so."""
+    joined = {}
+    for name in parts[0]:
+        values = [part[name] for part in parts]
+        extreme = min if name.endswith("_min") else max if name.endswith("_max") else None
+        joined[name] = sum(values) / len(values) if extreme is None else extreme(values)
+    return joined

@@ -13,7 +13,7 @@ from paceline.training.asynchronous import A3CDriver, ImpalaDriver
 from paceline.training.driver import Driver
 from paceline.training.resolve import resolve_for_spaces
 from paceline.training.runtime import set_up_jax
-from paceline.training.sync import STEP_TIMEOUT_S, SyncDriver, make_training_vec
+from paceline.training.sync import STEP_TIMEOUT_S, PipelinedDriver, SyncDriver, make_training_vec
 
 
 @contextlib.contextmanager
@@ -33,7 +33,8 @@ def open_driver(spec: RunSpec, ledger: Ledger) -> Iterator[Driver]:
         with contextlib.closing(make_training_vec(spec)) as venv:
             spec = resolve_for_spaces(spec, venv.single_observation_space, venv.single_action_space)
             set_up_jax(spec.plan)
-            yield SyncDriver(spec, venv, ledger)
+            kind = PipelinedDriver if spec.plan.schedule == "pipelined" else SyncDriver
+            yield kind(spec, venv, ledger)
         return
     with contextlib.closing(ActorPool(spec, step_timeout_s=spec.step_timeout_s or STEP_TIMEOUT_S)) as pool:
         spec = resolve_for_spaces(spec, pool.observation_space, pool.action_space)

@@ -20,14 +20,15 @@ from numpy.typing import NDArray
 from paceline.agents.experience import Batch
 from paceline.measure.ledger import OTHER, TRANSFER, Ledger
 from paceline.rollout.buffer import RolloutBuffer
-from paceline.rollout.collector import Collector
+from paceline.rollout.collector import ActFunction, Collector
 from paceline.rollout.episodes import Episodes
+from paceline.rollout.pipelined import PipelinedCollector
 from paceline.spec import RunSpec
 from paceline.training.checkpoint import Checkpoint
-from paceline.training.driver import Iteration, join_episodes, mean_metrics
+from paceline.training.driver import Iteration, join_episodes, join_metrics
 from paceline.training.learner import Learner
 from paceline.vector import make_vec
-from paceline.vector.base import ObsTree, VecEnv
+from paceline.vector.base import EnvIds, ObsTree, VecEnv
 
 _ENV_STEPS = "env_steps"
 STEP_TIMEOUT_S = 600.0
@@ -88,7 +89,7 @@ class SyncDriver:
             venv.num_envs,
             final_capacity=expected_truncations(limit, venv.num_envs, self.rollout_length),
         )
-        self._collector = Collector(venv, self.buffer, agent.distribution.to_env, ledger)
+        self._collector = self._make_collector(venv)
 
     @property
     def num_updates(self) -> int:
@@ -104,6 +105,21 @@ class SyncDriver:
     def late_compile_s(self) -> float:
         """Seconds of compilation that came after :meth:`compile`."""
         return self.learner.late_compile_s
+
+    def _make_collector(self, venv: VecEnv) -> Any:
+        return Collector(venv, self.buffer, self.learner.agent.distribution.to_env, self._ledger)
+
+    def _collect(self, packed: jax.Array, noise: jax.Array) -> Episodes:
+        compiled = self._act
+
+        def act(steps: NDArray[np.int32], observations: ObsTree) -> NDArray[Any]:
+            return np.asarray(compiled(packed, noise, steps, observations))
+
+        episodes: Episodes = self._collector.collect(act)
+        return episodes
+
+    def _compile_acting(self, packed: jax.Array, noise: jax.Array) -> None:
+        np.asarray(self._act(packed, noise, np.zeros(self.buffer.num_envs, np.int32), self.buffer.row(0)))
 
     @property
     def total_env_steps(self) -> int:
@@ -133,8 +149,7 @@ class SyncDriver:
     def compile(self) -> float:
         """Compile acting and learning for the run's shapes; return the seconds it took."""
         begin = time.perf_counter()
-        steps = np.zeros(self.buffer.num_envs, np.int32)
-        np.asarray(self._act(self._pack(self.learner.state.policy), self._draw_noise(), steps, self.buffer.row(0)))
+        self._compile_acting(self._pack(self.learner.state.policy), self._draw_noise())
         self.learner.compile(batch_of(self.buffer))
         return time.perf_counter() - begin
 
@@ -145,7 +160,7 @@ class SyncDriver:
         done = [self._update(progress, interruptible) for _ in range(self.spec.algo.updates_per_iteration or 1)]
         self.learner.num_iterations += 1
         num_env_steps, episodes, metrics = zip(*done, strict=True)
-        return Iteration(sum(num_env_steps), join_episodes(episodes), mean_metrics(metrics))
+        return Iteration(sum(num_env_steps), join_episodes(episodes), join_metrics(metrics))
 
     def _update(
         self, progress: float, interruptible: Callable[[], AbstractContextManager[None]]
@@ -155,13 +170,8 @@ class SyncDriver:
             noise = self._draw_noise()
             draws = learner.draws()
             packed = self._pack(learner.state.policy)
-        compiled = self._act
-
-        def act(steps: NDArray[np.int32], observations: ObsTree) -> NDArray[Any]:
-            return np.asarray(compiled(packed, noise, steps, observations))
-
         with interruptible():
-            episodes = self._collector.collect(act)
+            episodes = self._collect(packed, noise)
         with self._ledger.phase(TRANSFER):
             batch = batch_of(self.buffer)
             num_env_steps = self.buffer.num_env_steps()
@@ -171,6 +181,35 @@ class SyncDriver:
         first_steps = self._collector.total_steps.astype(np.int32)
         noise: jax.Array = self._noise(self.learner.action_key, first_steps, self.rollout_length)
         return noise
+
+
+class PipelinedDriver(SyncDriver):
+    """As :class:`SyncDriver`, but one half of the environments steps while the policy acts for the other half."""
+
+    def _make_collector(self, venv: VecEnv) -> Any:
+        return PipelinedCollector(venv, self.buffer, self.learner.agent.distribution.to_env, self._ledger)
+
+    def _collect(self, packed: jax.Array, noise: jax.Array) -> Episodes:
+        episodes: Episodes = self._collector.collect([self._act_for(half, packed, noise) for half in self._halves])
+        return episodes
+
+    def _act_for(self, half: EnvIds, packed: jax.Array, noise: jax.Array) -> ActFunction:
+        compiled, own = self._act, noise[:, half]
+
+        def act(steps: NDArray[np.int32], observations: ObsTree) -> NDArray[Any]:
+            return np.asarray(compiled(packed, own, steps, observations))
+
+        return act
+
+    def _compile_acting(self, packed: jax.Array, noise: jax.Array) -> None:
+        for half in self._halves:
+            observations = self.buffer.some_of(0, half)
+            self._act_for(half, packed, noise)(np.zeros(len(half), np.int32), observations)
+
+    @property
+    def _halves(self) -> tuple[EnvIds, EnvIds]:
+        halves: tuple[EnvIds, EnvIds] = self._collector.halves
+        return halves
 
 
 def batch_of(buffer: RolloutBuffer, log_probs: NDArray[np.float32] | None = None) -> Batch:

@@ -29,6 +29,7 @@ from paceline.training.driver import Iteration, join_episodes, join_metrics
 from paceline.training.learner import Learner
 from paceline.vector import make_vec
 from paceline.vector.base import EnvIds, ObsTree, VecEnv
+from paceline.vector.faults import OnFault
 
 _ENV_STEPS = "env_steps"
 STEP_TIMEOUT_S = 600.0
@@ -52,8 +53,15 @@ def make_training_vec(spec: RunSpec, autoreset_mode: AutoresetMode = AutoresetMo
         autoreset_mode=autoreset_mode,
         infos="none",
         copy=False,
+        on_fault=on_fault(spec),
+        max_restarts=spec.max_restarts,
         step_timeout_s=timeout_s,
     )
+
+
+def on_fault(spec: RunSpec) -> OnFault:
+    """Return what a run does about environments that break."""
+    return "restart" if spec.max_restarts else "raise"
 
 
 class SyncDriver:
@@ -75,6 +83,8 @@ class SyncDriver:
         self.steps_per_iteration = spec.algo.steps_per_iteration
         self.rollout_length = spec.plan.rollout_length(self.learner.batch_size)
         self._ledger = ledger
+        self._venv = venv
+        self._num_faults = 0
         agent = self.learner.agent
         self._act = jax.jit(agent.act)
         self._pack = jax.jit(agent.pack)
@@ -160,7 +170,16 @@ class SyncDriver:
         done = [self._update(progress, interruptible) for _ in range(self.spec.algo.updates_per_iteration or 1)]
         self.learner.num_iterations += 1
         num_env_steps, episodes, metrics = zip(*done, strict=True)
-        return Iteration(sum(num_env_steps), join_episodes(episodes), join_metrics(metrics))
+        return Iteration(sum(num_env_steps), join_episodes(episodes), join_metrics(metrics), self._take_events())
+
+    def _take_events(self) -> tuple[str, ...]:
+        """Tell of the environments that were replaced since the last call."""
+        known, self._num_faults = self._num_faults, len(self._venv.faults)
+        most = self.spec.max_restarts
+        return tuple(
+            f"env {fault.env_index} was replaced (replacement {known + k} of at most {most}): {fault.message}"
+            for k, fault in enumerate(self._venv.faults[known:], start=1)
+        )
 
     def _update(
         self, progress: float, interruptible: Callable[[], AbstractContextManager[None]]

@@ -50,6 +50,7 @@ class BeginWork:
         seeds: of the actor's environments, ``[E]``.
         env_steps: steps that each has taken in the run so far, ``[E]``.
         takes_gradients: return a gradient with each fragment.
+        num_filled: slots that the actor's predecessor has filled: some may not be read yet.
     """
 
     spec: RunSpec
@@ -57,3 +58,4 @@ class BeginWork:
     seeds: list[int]
     env_steps: list[int]
     takes_gradients: bool
+    num_filled: int

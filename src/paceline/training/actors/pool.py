@@ -130,7 +130,12 @@ class ActorPool:
         envs = self._envs_of(slot)
         rows = slice(envs.start, envs.stop)
         return BeginWork(
-            self._spec, self._layout, self._seeds[rows], self.env_steps[rows].tolist(), self._takes_gradients
+            self._spec,
+            self._layout,
+            self._seeds[rows],
+            self.env_steps[rows].tolist(),
+            self._takes_gradients,
+            self._next_slot[slot],
         )
 
     def wait_until_begun(self) -> None:
@@ -241,9 +246,10 @@ class ActorPool:
         if not lost or not isinstance(error, EnvError) or self.num_restarts >= self._spec.max_restarts:
             raise error
         self.num_restarts += 1
+        why = "it did not return from a step" if isinstance(error, EnvTimeoutError) else "it died"
         self._events.append(
-            f"runner {slot} was replaced (replacement {self.num_restarts} of at most {self._spec.max_restarts}): "
-            f"{error.args[0]}"
+            f"runner {slot} was replaced because {why} (replacement {self.num_restarts} of at most "
+            f"{self._spec.max_restarts}): {error.args[0]}"
         )
         old = self._runners[slot]
         old.process.kill()
@@ -257,7 +263,7 @@ class ActorPool:
         runner.receive(deadline)
         runner.post(self._begin_work(slot))
         runner.receive(deadline)
-        asked, self._asked[slot], self._next_slot[slot] = self._asked[slot], 0, 0
+        asked, self._asked[slot] = self._asked[slot], 0
         self._watch()
         self.ask(slot, asked)
 

@@ -14,12 +14,13 @@ from paceline.agents.agent import Agent
 from paceline.envs import env_factory
 from paceline.measure.ledger import INFERENCE, LEARNER_UPDATE, Ledger
 from paceline.rollout.collector import Collector
-from paceline.rollout.fragments import TIMES, FragmentMemory
+from paceline.rollout.fragments import TIMES, Fragment, FragmentMemory
 from paceline.spec import NStepSpec, Plan, RunSpec
 from paceline.training.actors.gradients import GradientCodec, GradientTaker
 from paceline.training.actors.messages import BeginWork
 from paceline.training.learner import make_agent
 from paceline.training.runtime import set_up_jax
+from paceline.training.sync import on_fault
 from paceline.vector.base import ObsTree, VecEnv
 from paceline.vector.batched import VecOptions
 from paceline.vector.faults import FaultPolicy
@@ -32,15 +33,13 @@ def make_envs(spec: RunSpec, count: int) -> SerialVecEnv:
     Raises:
         EnvError: one cannot be built.
     """
-    options = VecOptions(autoreset_mode=AutoresetMode.SAME_STEP, infos="none", copy=False, faults=fault_policy(spec))
+    options = VecOptions(
+        autoreset_mode=AutoresetMode.SAME_STEP,
+        infos="none",
+        copy=False,
+        faults=FaultPolicy(on_fault(spec), spec.max_restarts),
+    )
     return SerialVecEnv([env_factory(spec.env)] * count, options)
-
-
-def fault_policy(spec: RunSpec) -> FaultPolicy:
-    """Return what a run does about environments that break."""
-    if spec.max_restarts == 0:
-        return FaultPolicy("raise")
-    return FaultPolicy("restart", spec.max_restarts)
 
 
 class Sampler:
@@ -63,7 +62,7 @@ class Sampler:
         self._life = memory.steps[slot : slot + 1]
         self._board = memory.parameters
         self._parameters = np.zeros(layout.num_parameters, np.float32)
-        self._num_filled = 0
+        self._num_filled = begin.num_filled
         self._act = jax.jit(agent.act)
         self._log_probs = jax.jit(agent.log_probs)
         self._noise = jax.jit(agent.noise, static_argnums=(2, 3))
@@ -71,20 +70,21 @@ class Sampler:
         self._ledger = Ledger()
         self._venv = venv
         self._num_faults = 0
-        self._collector = Collector(venv, self._fragments[0].buffer, agent.distribution.to_env, self._ledger)
+        own = self._fragments[self._num_filled % len(self._fragments)]  # another may hold what nobody has read yet
+        self._collector = Collector(venv, own.buffer, agent.distribution.to_env, self._ledger)
         self._collector.total_steps = np.asarray(begin.env_steps, np.int64)
         self._gradients = _gradient_taker(spec, agent) if begin.takes_gradients else None
-        self._compile()
+        self._compile(own)
         self._collector.reset(begin.seeds)
 
-    def _compile(self) -> None:
-        buffer = self._fragments[0].buffer
+    def _compile(self, fragment: Fragment) -> None:
+        buffer = fragment.buffer
         acting = self._acting_part()
         noise = self._noise(self._key, self._collector.total_steps.astype(np.int32), self._length, self._first)
         np.asarray(self._act(acting, noise, np.zeros(buffer.num_envs, np.int32), buffer.row(0)))
         np.asarray(self._log_probs(acting, buffer.before(), buffer.actions))
         if self._gradients is not None:
-            self._gradients.take(self._parameters, self._fragments[0])
+            self._gradients.take(self._parameters, fragment)
 
     def _acting_part(self) -> Any:
         if self._gradients is None:

@@ -1,0 +1,113 @@
+"""Asynchronous drivers: nobody waits for the slowest, lag is bounded and told, and what they learn from is theirs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from paceline.errors import PlanError
+from paceline.measure.ledger import Ledger
+from paceline.spec import RunSpec, build_spec
+from paceline.training.drivers import open_driver
+
+BOX = "synthetic:known-return?action=box&ending=truncate&episode_length=7"
+pytestmark = pytest.mark.slow  # each starts processes that load JAX
+ALGOS: dict[str, dict[str, Any]] = {
+    "impala": {"name": "impala", "batch_size": 40, "rollout_length": 10, "updates_per_iteration": 4},
+    "a3c": {"name": "a3c", "batch_size": 20, "updates_per_iteration": 8},
+}
+
+
+def spec_of(algo: str, env: str = BOX, *, runners: int = 2, fields: dict[str, Any] | None = None) -> RunSpec:
+    plan = {"num_env_runners": runners, "num_envs_per_env_runner": 2, "learner_threads": 1, "device": "cpu"}
+    return build_spec(RunSpec, {"env": {"id": env}, "algo": {**ALGOS[algo], **(fields or {})}, "plan": plan})
+
+
+@contextlib.contextmanager
+def driving(spec: RunSpec, ledger: Ledger | None = None) -> Iterator[Any]:
+    with open_driver(spec, ledger or Ledger()) as driver:
+        driver.reset()
+        driver.compile()
+        yield driver
+
+
+@pytest.mark.parametrize("algo", ALGOS)
+def test_an_iteration_learns_from_whole_fragments_and_tells_of_their_lag(algo: str) -> None:
+    ledger = Ledger()
+    with driving(spec_of(algo), ledger) as driver:
+        before = [np.array(leaf) for leaf in jax.tree.leaves(driver.learner.state.policy.params)]
+        ledger.start()
+        done = [driver.iterate(0.0) for _ in range(4)]
+        entry = ledger.snapshot()
+        after = [np.array(leaf) for leaf in jax.tree.leaves(driver.learner.state.policy.params)]
+        assert [iteration.num_env_steps for iteration in done] == [160] * 4
+        assert driver.total_env_steps >= 640
+        assert driver.num_updates == 4 * driver.spec.algo.updates_per_iteration
+    assert sum(len(iteration.episodes.returns) for iteration in done) > 50
+    assert not all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    assert sum(entry.phases.values()) == pytest.approx(entry.wall_s, rel=1e-6)
+    # At most what lies in the slots of all runners: the fragments of two runners with two slots each.
+    for iteration in done:
+        lag = [iteration.metrics[f"lag_{name}"] for name in ("min", "mean", "max")]
+        assert 0 <= lag[0] <= lag[1] <= lag[2] <= 6
+
+
+@pytest.mark.parametrize("algo", ALGOS)
+def test_the_learner_does_not_wait_for_the_slowest(algo: str) -> None:
+    with driving(spec_of(algo, "synthetic:sleep?ms=1")) as driver:
+        driver.iterate(0.0)
+        os.kill(driver._pool.runner_pids()[0], signal.SIGSTOP)
+        try:
+            for _ in range(2):
+                driver.iterate(0.0)
+        finally:
+            os.kill(driver._pool.runner_pids()[0], signal.SIGCONT)
+
+
+@pytest.mark.parametrize("algo", ALGOS)
+def test_actors_stop_when_their_slots_are_full(algo: str) -> None:
+    with driving(spec_of(algo, runners=1)) as driver:
+        driver.iterate(0.0)
+        pool, taken = driver._pool, 0
+        left = sum(pool._asked)
+        assert left <= 2, "one for each slot"
+        while sum(pool._asked):
+            taken += len(pool.wait())
+        assert taken == left
+        consumed = driver.num_updates * (2 if algo == "impala" else 1)  # an update of IMPALA takes two fragments
+        length = driver.layout.rollout_length
+        assert int(pool.memory.steps[0]) == (consumed + len(driver._ready) + taken) * length
+
+
+@pytest.mark.parametrize("algo", ALGOS)
+def test_a_killed_runner_is_replaced_and_what_it_had_finished_still_counts(algo: str) -> None:
+    with driving(spec_of(algo)) as driver:
+        driver.iterate(0.0)
+        events: list[str] = []
+        for slot in (0, 1):
+            os.kill(driver._pool.runner_pids()[slot], signal.SIGKILL)
+            for _ in range(3):
+                iteration = driver.iterate(0.0)
+                events += iteration.events
+                assert all(np.isfinite(value) for value in iteration.metrics.values())
+        assert [event.split(" was replaced")[0] for event in events] == ["runner 0", "runner 1"]
+
+
+@pytest.mark.parametrize(
+    ("algo", "fields", "message"),
+    [
+        ("impala", {"batch_size": 50}, r"multiple of a runner's fragment \(rollout_length 10 x 2 envs = 20 steps\), got 50; use batch_size 40"),
+        ("impala", {"batch_size": 10}, "use batch_size 20"),
+        ("a3c", {"batch_size": 21}, "a multiple of the 2 environments of a runner, got 21; use batch_size 20"),
+    ],
+)  # fmt: skip
+def test_a_batch_that_no_fragments_make_is_refused(algo: str, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(PlanError, match=message), driving(spec_of(algo, fields=fields)):
+        pass

@@ -20,6 +20,7 @@ from paceline.cli.parser import parse
 from paceline.cli.request import run_data, sweep_data
 from paceline.measure import ledger, result, throughput
 from paceline.spec import (
+    ALGORITHMS,
     Budget,
     EnvSpec,
     NetworkSpec,
@@ -203,13 +204,14 @@ def explained(document: str) -> set[str]:
     return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
 
 
-@pytest.mark.parametrize("spec", [Plan, PPOSpec, NetworkSpec, RunSpec, EnvSpec, Budget, SweepSpec])
+@pytest.mark.parametrize("spec", [Plan, *ALGORITHMS.values(), NetworkSpec, RunSpec, EnvSpec, Budget, SweepSpec])
 def test_the_glossary_explains_every_setting(spec: type[Spec]) -> None:
     assert set(spec.model_fields) <= explained("docs/glossary.md")
 
 
 def test_the_glossary_tells_the_defaults_of_ppo() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$", read("docs/glossary.md"), re.MULTILINE)
+    section = read("docs/glossary.md").partition("## PPO")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$", section, re.MULTILINE)
     told = {name: value.strip().strip("`") for name, value in rows}
     for spec in (PPOSpec, NetworkSpec):
         for name, field in spec.model_fields.items():

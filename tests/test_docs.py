@@ -20,6 +20,7 @@ from paceline.cli.parser import parse
 from paceline.cli.request import run_data, sweep_data
 from paceline.measure import ledger, result, throughput
 from paceline.spec import (
+    ALGORITHMS,
     Budget,
     EnvSpec,
     NetworkSpec,
@@ -203,7 +204,7 @@ def explained(document: str) -> set[str]:
     return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
 
 
-@pytest.mark.parametrize("spec", [Plan, PPOSpec, NetworkSpec, RunSpec, EnvSpec, Budget, SweepSpec])
+@pytest.mark.parametrize("spec", [Plan, *ALGORITHMS.values(), NetworkSpec, RunSpec, EnvSpec, Budget, SweepSpec])
 def test_the_glossary_explains_every_setting(spec: type[Spec]) -> None:
     assert set(spec.model_fields) <= explained("docs/glossary.md")
 

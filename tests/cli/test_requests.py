@@ -20,7 +20,7 @@ CASES = [
     ("train CartPole-v1 --total-step 5", r"got --total-step; did you mean --total-steps\?"),
     ("train CartPole-v1 --quux=1", r"expected an option of `paceline train`, got --quux; see `paceline train --help`"),
     ("train CartPole-v1 Acrobot-v1", r"expected one ENV or DIR, got 'Acrobot-v1' as well"),
-    ("train CartPole-v1 --algo a2c", r"algo\.name: expected 'ppo', got \"a2c\""),
+    ("train CartPole-v1 --algo dqn", r"algo\.name: expected ppo, a2c, a3c or impala, got \"dqn\""),
     ("train CartPole-v1 --backend threads", r"plan\.backend: expected 'auto', .* or 'native', got \"threads\""),
     ("train CartPole-v1 --total-steps 0", r"budget\.total_steps: .*greater than 0, got 0"),
     ("train CartPole-v1 --total-steps -5", r"budget\.total_steps: .*greater than 0, got -5"),

@@ -85,7 +85,7 @@ def test_every_documented_command_makes_sense(command: str, monkeypatch: pytest.
         if Path(getattr(arguments, option, None) or "").name == placeholder:
             setattr(arguments, option, None)
             arguments.env = arguments.env or "CartPole-v1"
-    if arguments.command == "train" and not arguments.resume:
+    if arguments.command in ("train", "config") and not arguments.resume:
         build_spec(RunSpec, run_data(arguments), source=command)
     if arguments.command == "sweep" and not arguments.resume:
         build_spec(SweepSpec, sweep_data(arguments), source=command)

@@ -11,11 +11,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paceline.cli.request import bench_data, refuse_two_folders, resumed_data, run_data, stored_sweep, sweep_data
+from paceline.cli.request import (
+    AUTO,
+    bench_data,
+    refuse_two_folders,
+    resumed_data,
+    run_data,
+    stored_sweep,
+    sweep_data,
+)
 from paceline.errors import RequestError
 
 if TYPE_CHECKING:
     from paceline.report.write import ReportPaths
+    from paceline.spec import RunSpec
 
 
 def run_doctor(arguments: argparse.Namespace) -> int:
@@ -43,9 +52,30 @@ def run_train(arguments: argparse.Namespace) -> int:
         refuse_two_folders(arguments)
         data = resumed_data(Path(arguments.resume), data)
     spec = build_spec(RunSpec, data, source="train")
+    if arguments.config == AUTO:
+        _say_auto(spec)
     out = Path(arguments.resume or arguments.out or default_out(spec.env.id, spec.algo.name))
     with _reporting(out, _print_train_report):
         train(spec, out=out, resume=bool(arguments.resume), display=display_for(Console()), command=_command(arguments))
+    return 0
+
+
+def run_config(arguments: argparse.Namespace) -> int:
+    """Show a whole run with every open field filled in; nothing is started."""
+    from paceline.machine import detect_machine
+    from paceline.spec import RunSpec, build_spec, dump_yaml
+    from paceline.training.auto_config import describe_auto
+    from paceline.training.resolve import check_batch_fits, resolve_spec
+
+    spec = resolve_spec(build_spec(RunSpec, run_data(arguments), source="config show"))
+    check_batch_fits(spec)
+    spec = spec.model_copy(update={"plan": spec.plan.model_copy(update={"backend": spec.plan.resolved_backend})})
+    if arguments.json:
+        print(json.dumps(spec.model_dump(mode="json"), indent=1))
+        return 0
+    if arguments.config == AUTO:
+        print(f"# {describe_auto(spec, detect_machine())}")
+    print(dump_yaml(spec), end="")
     return 0
 
 
@@ -133,6 +163,15 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
         f"{'sampled' if arguments.sampled else 'most probable'} actions; checkpoint {checkpoint.path}"
     )
     return 0
+
+
+def _say_auto(spec: RunSpec) -> None:
+    from paceline.machine import detect_machine
+    from paceline.training.auto_config import describe_auto
+    from paceline.training.resolve import resolve_spec
+
+    with suppress(BrokenPipeError):
+        print(describe_auto(resolve_spec(spec), detect_machine()), flush=True)
 
 
 @contextmanager

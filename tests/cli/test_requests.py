@@ -61,6 +61,8 @@ CASES = [
     ("evaluate foreign", r"expected checkpoints of a training run, found none"),
     ("evaluate foreign --checkpoint newest", r"--checkpoint: invalid choice: 'newest'"),
     ("evaluate foreign --episodes 0", r"expected at least one episode, got --episodes 0"),
+    ("evaluate foreign --num-envs 0", r"expected 1 or more after --num-envs, got --num-envs 0"),
+    ("evaluate foreign --num-env-runners -1", r"expected 0 or more after --num-env-runners, got --num-env-runners -1"),
 ]  # fmt: skip
 
 

@@ -303,16 +303,31 @@ def _add_evaluate(commands: Any) -> None:
         "evaluate",
         run_evaluate,
         "examples:\n  paceline evaluate runs/cartpole --episodes 100\n"
+        "  paceline evaluate runs/halfcheetah --episodes 100 --num-envs 20 --num-env-runners 2\n"
+        "  paceline evaluate runs/cartpole --episodes 20 --video runs/cartpole-films\n"
         "  paceline evaluate runs/cartpole/checkpoints/000000149504 --sampled --json",
     )
     parser.add_argument("folder", metavar="DIR", help="the --out folder of train, or one checkpoint's folder")
     parser.add_argument(
         "--episodes", type=_whole_number, default=100, metavar="K", help="whole episodes to play (default 100)"
     )
+    parser.add_argument(
+        "--num-envs", type=_whole_number, default=10, metavar="N", help="environments that play at once (default 10)"
+    )
+    parser.add_argument(
+        "--num-env-runners",
+        type=_whole_number,
+        default=0,
+        metavar="R",
+        help="processes that step them; the episodes are the same (default 0: this process)",
+    )
     parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which one (default best)")
     parser.add_argument("--sampled", action="store_true", help="sample actions instead of taking the most probable")
     parser.add_argument(
         "--seed", type=_whole_number, default=1_000_003, help="seed of environments and sampled actions"
+    )
+    parser.add_argument(
+        "--video", metavar="FOLDER", help="film three episodes, as MP4 files in this folder; needs MoviePy"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -1,6 +1,18 @@
 # Everything runs from a checkout with nothing but Python >= 3.11 and make.
 #
 #   make demo    sweep and train PPO on HalfCheetah-v5 on this machine, print the recommendation
+#
+#   make train             PPO with the plan that suits the machine   (ENV=HalfCheetah-v5 STEPS=1000000 OUT=runs/..)
+#   make train-timed       the same for MINUTES=10
+#   make train-parallel    PPO in RUNNERS=2 runner processes of ENVS=8 environments
+#   make train-impala      IMPALA in one process
+#   make train-impala-parallel   IMPALA with RUNNERS actors that never wait, ENVS environments in each
+#   make train-a2c         A2C
+#   make train-a3c         A3C with RUNNERS runners that send gradients
+#   make evaluate          play EPISODES=100 episodes with the policy in OUT (the newest run, if OUT is not given)
+#   make compare           compare the runs in DIRS="runs/a runs/b" (the newest two, if DIRS is not given)
+#   make tensorboard       show the curves of all runs below LOGDIR=runs on this machine's port 6006
+#
 #   make test    run the tests that are quick
 #   make test-slow   run the others: whole programs, and everything that is killed, hung and starved on purpose
 #   make test-gymnasium   run Gymnasium's own vector tests against our executions
@@ -9,23 +21,72 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-ifndef OUT
-OUT := runs/demo-$(shell date +%Y%m%d-%H%M%S)
-endif
 BIN := $(VENV)/bin
 
+ENV ?= HalfCheetah-v5
+STEPS ?= 1000000
+MINUTES ?= 10
+RUNNERS ?= 2
+ENVS ?= 8
+EPISODES ?= 100
+LOGDIR ?= runs
+# More options of the command, for example ARGS="--seed 3 --set algo.gamma=0.98".
+ARGS ?=
+STAMP := $(shell date +%Y%m%d-%H%M%S)
+FOLDER = $(or $(OUT),runs/$@-$(STAMP))
+TRAIN = $(BIN)/paceline train $(ENV) --out $(FOLDER)
+
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow test-gymnasium check bench clean
+.PHONY: demo train train-timed train-parallel train-impala train-impala-parallel train-a2c train-a3c evaluate compare \
+	tensorboard test test-slow test-gymnasium check bench clean
 
 # The batch of the published experiment (16384 steps), so that the table can be put beside it.
 demo: $(VENV)/.installed
 	$(BIN)/paceline sweep HalfCheetah-v5 --num-env-runners 0,1,2 --num-envs-per-env-runner 1,4,16 --iterations 5 \
-		--batch-size 16384 --minibatch-size 512 --out $(OUT)/sweep
-	$(BIN)/paceline train HalfCheetah-v5 --plan $(OUT)/sweep/plan.yaml --minutes 1 --out $(OUT)/train
-	$(BIN)/paceline evaluate $(OUT)/train --episodes 10
+		--batch-size 16384 --minibatch-size 512 --out $(FOLDER)/sweep
+	$(BIN)/paceline train HalfCheetah-v5 --plan $(FOLDER)/sweep/plan.yaml --minutes 1 --out $(FOLDER)/train
+	$(BIN)/paceline evaluate $(FOLDER)/train --episodes 10
 	@echo
-	@head -n 12 $(OUT)/sweep/report.txt
-	@echo "sweep report: $(OUT)/sweep/report.html    training report: $(OUT)/train/report.html"
+	@head -n 12 $(FOLDER)/sweep/report.txt
+	@echo "sweep report: $(FOLDER)/sweep/report.html    training report: $(FOLDER)/train/report.html"
+
+train: $(VENV)/.installed
+	$(TRAIN) --total-steps $(STEPS) $(ARGS)
+
+train-timed: $(VENV)/.installed
+	$(TRAIN) --minutes $(MINUTES) $(ARGS)
+
+train-parallel: $(VENV)/.installed
+	$(TRAIN) --total-steps $(STEPS) --num-env-runners $(RUNNERS) --num-envs-per-env-runner $(ENVS) $(ARGS)
+
+train-impala: $(VENV)/.installed
+	$(TRAIN) --total-steps $(STEPS) --algo impala --num-env-runners 0 --num-envs-per-env-runner $(ENVS) $(ARGS)
+
+train-impala-parallel: $(VENV)/.installed
+	$(TRAIN) --total-steps $(STEPS) --algo impala --inference runner --schedule async --num-env-runners $(RUNNERS) \
+		--num-envs-per-env-runner $(ENVS) $(ARGS)
+
+train-a2c: $(VENV)/.installed
+	$(TRAIN) --total-steps $(STEPS) --algo a2c $(ARGS)
+
+train-a3c: $(VENV)/.installed
+	$(TRAIN) --total-steps $(STEPS) --algo a3c --num-env-runners $(RUNNERS) --num-envs-per-env-runner $(ENVS) $(ARGS)
+
+# The folders of training runs, the newest first.
+RUNS = $(patsubst %/checkpoints,%,$(shell ls -td runs/*/checkpoints runs/*/train/checkpoints 2>/dev/null))
+
+evaluate: $(VENV)/.installed
+	@test -n "$(or $(OUT),$(firstword $(RUNS)))" || { echo "no run to evaluate; make train first, or give OUT="; exit 2; }
+	$(BIN)/paceline evaluate $(or $(OUT),$(firstword $(RUNS))) --episodes $(EPISODES) $(ARGS)
+
+compare: $(VENV)/.installed
+	@test -n "$(or $(DIRS),$(word 2,$(RUNS)))" || { echo "expected two runs to compare; give DIRS=\"runs/a runs/b\""; exit 2; }
+	$(BIN)/paceline compare $(or $(DIRS),$(wordlist 1,2,$(RUNS))) $(ARGS)
+
+tensorboard: $(VENV)/.installed
+	@test -x $(BIN)/tensorboard || \
+		{ echo "TensorBoard is not installed; run $(BIN)/python -m pip install tensorboard, then make tensorboard"; exit 2; }
+	$(BIN)/tensorboard --logdir $(LOGDIR) --host localhost --port 6006
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not slow"

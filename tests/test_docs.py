@@ -85,7 +85,7 @@ def test_every_documented_command_makes_sense(command: str, monkeypatch: pytest.
         if Path(getattr(arguments, option, None) or "").name == placeholder:
             setattr(arguments, option, None)
             arguments.env = arguments.env or "CartPole-v1"
-    if arguments.command == "train" and not arguments.resume:
+    if arguments.command in ("train", "config") and not arguments.resume:
         build_spec(RunSpec, run_data(arguments), source=command)
     if arguments.command == "sweep" and not arguments.resume:
         build_spec(SweepSpec, sweep_data(arguments), source=command)
@@ -108,13 +108,48 @@ def test_every_make_target_exists() -> None:
     assert {"test", "check", "demo"} <= named <= targets
 
 
+@pytest.mark.parametrize(
+    ("target", "algo", "plan"),
+    [
+        ("train", "ppo", {}),
+        ("train-timed", "ppo", {}),
+        ("train-parallel", "ppo", {"num_env_runners": 3, "num_envs_per_env_runner": 8}),
+        ("train-impala", "impala", {"num_env_runners": 0, "num_envs_per_env_runner": 8}),
+        ("train-impala-parallel", "impala", {"num_env_runners": 3, "schedule": "async"}),
+        ("train-a2c", "a2c", {}),
+        ("train-a3c", "a3c", {"num_env_runners": 3}),
+    ],
+)
+def test_every_target_that_trains_makes_a_sound_command(target: str, algo: str, plan: dict[str, Any]) -> None:
+    variables = ["ENV=CartPole-v1", "STEPS=4096", "MINUTES=2", "OUT=runs/mine", "RUNNERS=3"]
+    shown = subprocess.run(
+        ["make", "--dry-run", target, *variables], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    (command,) = commands_in(shown, "[^ ]*paceline train")
+    arguments = parse(shlex.split(command)[1:])
+    spec = build_spec(RunSpec, run_data(arguments), source=command)
+    assert (arguments.out, spec.env.id, spec.algo.name) == ("runs/mine", "CartPole-v1", algo)
+    assert spec.budget == (Budget(minutes=2) if target == "train-timed" else Budget(total_steps=4096))
+    assert spec.plan.model_dump().items() >= plan.items()
+    spec.plan.for_algorithm(algo)
+
+
+def test_make_says_what_tensorboard_needs(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / ".installed").touch()
+    words = ["make", "-o", f"{tmp_path}/.installed", "tensorboard", f"VENV={tmp_path}"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install tensorboard" in done.stdout
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=name_of)
 def test_every_config_loads_and_resolves(path: Path) -> None:
-    from paceline.training.resolve import resolve_spec
+    from paceline.training.resolve import check_batch_fits, resolve_spec
 
     spec = build_spec(RunSpec, load_yaml(path), source=path.name)
     resolved = resolve_spec(spec)
-    assert resolved.algo.batch_size is not None and resolved.plan.rollout_length(resolved.algo.batch_size) >= 1
+    check_batch_fits(resolved)
     filled = resolved.algo.model_dump()
     assert merge_fields(filled, spec.algo.model_dump(exclude_none=True)) == filled  # a preset never overrides a file
 
@@ -126,6 +161,20 @@ def test_the_halfcheetah_configs_differ_in_the_plan_alone() -> None:
     )
     assert one.model_dump(exclude={"plan"}) == many.model_dump(exclude={"plan"})
     assert (one.plan.num_envs, many.plan.num_envs) == (1, 16)
+
+
+def test_every_algorithm_has_a_standard_and_a_high_end_config() -> None:
+    specs = {path.stem: build_spec(RunSpec, load_yaml(path)) for path in CONFIGS}
+    halfcheetah = [name for name, spec in specs.items() if spec.env.id == "HalfCheetah-v5"]
+    standard = {specs[name].algo.name for name in halfcheetah if not name.endswith("-highend")}
+    high_end = [specs[name] for name in halfcheetah if name.endswith("-highend")]
+    assert standard == {spec.algo.name for spec in high_end} == set(ALGORITHMS)
+    assert {(spec.plan.num_env_runners, spec.plan.num_envs) for spec in high_end} == {(7, 112)}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=name_of)
+def test_every_config_says_how_it_is_used(path: Path) -> None:
+    assert f"paceline train --config configs/{path.name}" in path.read_text(encoding="utf-8").partition("env:")[0]
 
 
 def headings(text: str) -> set[str]:
@@ -312,13 +361,18 @@ def test_an_environment_of_ones_own_trains_and_its_policy_acts(tmp_path: Path) -
     [
         "cartpole",
         "halfcheetah-16envs",
+        "halfcheetah-a2c",
+        "halfcheetah-a3c",
+        "halfcheetah-impala",
         "images",
     ],
 )
 def test_the_configs_train(name: str, tmp_path: Path) -> None:
+    from paceline.training.resolve import resolve_spec
+
     out = tmp_path / name
     run_example("-m", "paceline", "train", "--config", f"configs/{name}.yaml", "--total-steps", "1", "--out", str(out))
     run = result.parse_results((out / "results.json").read_text(encoding="utf-8"), source=name).experiments[0]
     assert (run.outcome, len(run.iterations)) == ("ok", 1)
     spec = build_spec(RunSpec, load_yaml(ROOT / "configs" / f"{name}.yaml"))
-    assert run.iterations[0].num_env_steps == spec.algo.batch_size
+    assert run.iterations[0].num_env_steps == resolve_spec(spec).algo.steps_per_iteration

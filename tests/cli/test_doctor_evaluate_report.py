@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,26 @@ def test_evaluation_speaks_json(trained: Path, run_here: Run) -> None:
     assert found["lengths"] == [20, 20, 20]
     assert (found["return_mean"], found["episodes"], found["deterministic"]) == (20.0, 3, False)
     assert found["checkpoint"] == str(CheckpointStore(trained / "checkpoints").paths()[-1])
+
+
+@pytest.mark.slow
+def test_evaluation_in_runners_finds_the_same(trained: Path, run: Run) -> None:
+    done = run("evaluate", trained, "--episodes", 5, "--num-envs", 4, "--num-env-runners", 2, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert (found["returns"], found["num_envs"], found["num_env_runners"]) == ([20.0] * 5, 4, 2)
+
+
+@pytest.mark.slow
+def test_a_film_without_moviepy_is_refused_before_anything_is_played(
+    trained: Path, run_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "moviepy", None)
+    done = run_here("evaluate", trained, "--video", tmp_path / "films")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert_one_sentence(done.stderr)
+    assert "install it with pip install moviepy" in done.stderr
+    assert not (tmp_path / "films").exists()
 
 
 @pytest.mark.slow

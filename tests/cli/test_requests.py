@@ -12,7 +12,7 @@ from paceline.cli.parser import parse
 
 CASES = [
     ("trane CartPole-v1", r"expected a command, got 'trane'; did you mean train\?"),
-    ("qwerty", r"the commands are doctor, train, sweep, bench, report, evaluate"),
+    ("qwerty", r"the commands are doctor, train, config, sweep, bench, report, evaluate"),
     ("train", r"expected an environment, got none; name one \(paceline train CartPole-v1\)"),
     ("sweep --num-env-runners 0", r"expected an environment, got none; name one \(paceline sweep CartPole-v1\)"),
     ("train CartPoole-v1", r"no environment is called 'CartPoole-v1'; did you mean CartPole-v1"),
@@ -20,7 +20,7 @@ CASES = [
     ("train CartPole-v1 --total-step 5", r"got --total-step; did you mean --total-steps\?"),
     ("train CartPole-v1 --quux=1", r"expected an option of `paceline train`, got --quux; see `paceline train --help`"),
     ("train CartPole-v1 Acrobot-v1", r"expected one ENV or DIR, got 'Acrobot-v1' as well"),
-    ("train CartPole-v1 --algo a2c", r"algo\.name: expected 'ppo', got \"a2c\""),
+    ("train CartPole-v1 --algo dqn", r"algo\.name: expected ppo, a2c, a3c or impala, got \"dqn\""),
     ("train CartPole-v1 --backend threads", r"plan\.backend: expected 'auto', .* or 'native', got \"threads\""),
     ("train CartPole-v1 --total-steps 0", r"budget\.total_steps: .*greater than 0, got 0"),
     ("train CartPole-v1 --total-steps -5", r"budget\.total_steps: .*greater than 0, got -5"),
@@ -61,6 +61,8 @@ CASES = [
     ("evaluate foreign", r"expected checkpoints of a training run, found none"),
     ("evaluate foreign --checkpoint newest", r"--checkpoint: invalid choice: 'newest'"),
     ("evaluate foreign --episodes 0", r"expected at least one episode, got --episodes 0"),
+    ("evaluate foreign --num-envs 0", r"expected 1 or more after --num-envs, got --num-envs 0"),
+    ("evaluate foreign --num-env-runners -1", r"expected 0 or more after --num-env-runners, got --num-env-runners -1"),
 ]  # fmt: skip
 
 

@@ -55,6 +55,15 @@ def test_evaluation_repeats_itself() -> None:
     assert first.returns.tolist() != evaluate(policy, num_episodes=10, seed=4).returns.tolist()
 
 
+@pytest.mark.parametrize("num_env_runners", [1, 2, 9])
+def test_runners_change_nothing_but_the_time(num_env_runners: int) -> None:
+    policy = zero_policy("synthetic:known-return?episode_length=20")
+    alone = evaluate(policy, num_episodes=7, num_envs=3)
+    shared = evaluate(policy, num_episodes=7, num_envs=3, num_env_runners=num_env_runners)
+    assert shared.returns.tolist() == alone.returns.tolist()
+    assert shared.lengths.tolist() == alone.lengths.tolist()
+
+
 @pytest.mark.parametrize(("episodes", "envs"), [(0, 1), (1, 0)])
 def test_nothing_to_play_is_refused(episodes: int, envs: int) -> None:
     with pytest.raises(RequestError, match="at least one episode"):

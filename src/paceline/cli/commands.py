@@ -11,11 +11,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paceline.cli.request import bench_data, refuse_two_folders, resumed_data, run_data, stored_sweep, sweep_data
+from paceline.cli.request import (
+    AUTO,
+    bench_data,
+    refuse_two_folders,
+    resumed_data,
+    run_data,
+    stored_sweep,
+    sweep_data,
+)
 from paceline.errors import RequestError
 
 if TYPE_CHECKING:
     from paceline.report.write import ReportPaths
+    from paceline.spec import RunSpec
+    from paceline.training.evaluation import Evaluation
+    from paceline.training.policy import Policy
 
 
 def run_doctor(arguments: argparse.Namespace) -> int:
@@ -43,9 +54,30 @@ def run_train(arguments: argparse.Namespace) -> int:
         refuse_two_folders(arguments)
         data = resumed_data(Path(arguments.resume), data)
     spec = build_spec(RunSpec, data, source="train")
+    if arguments.config == AUTO:
+        _say_auto(spec)
     out = Path(arguments.resume or arguments.out or default_out(spec.env.id, spec.algo.name))
     with _reporting(out, _print_train_report):
         train(spec, out=out, resume=bool(arguments.resume), display=display_for(Console()), command=_command(arguments))
+    return 0
+
+
+def run_config(arguments: argparse.Namespace) -> int:
+    """Show a whole run with every open field filled in; nothing is started."""
+    from paceline.machine import detect_machine
+    from paceline.spec import RunSpec, build_spec, dump_yaml
+    from paceline.training.auto_config import describe_auto
+    from paceline.training.resolve import check_batch_fits, resolve_spec
+
+    spec = resolve_spec(build_spec(RunSpec, run_data(arguments), source="config show"))
+    check_batch_fits(spec)
+    spec = spec.model_copy(update={"plan": spec.plan.model_copy(update={"backend": spec.plan.resolved_backend})})
+    if arguments.json:
+        print(json.dumps(spec.model_dump(mode="json"), indent=1))
+        return 0
+    if arguments.config == AUTO:
+        print(f"# {describe_auto(spec, detect_machine())}")
+    print(dump_yaml(spec), end="")
     return 0
 
 
@@ -96,43 +128,105 @@ def run_report(arguments: argparse.Namespace) -> int:
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
     """Play whole episodes with a trained policy."""
-    from statistics import median
-
-    from paceline.analysis.stats import estimate_mean
     from paceline.spec import Plan
     from paceline.training.evaluation import evaluate
     from paceline.training.policy import Policy, find_checkpoint
     from paceline.training.runtime import set_up_jax
 
-    if arguments.episodes < 1:
-        raise RequestError(f"expected at least one episode, got --episodes {arguments.episodes}")
+    for option, value, least in (
+        ("--episodes", arguments.episodes, 1),
+        ("--num-envs", arguments.num_envs, 1),
+        ("--num-env-runners", arguments.num_env_runners, 0),
+    ):
+        if value < least:
+            what = "at least one episode" if option == "--episodes" else f"{least} or more after {option}"
+            raise RequestError(f"expected {what}, got {option} {value}; ask for more")
     folder = Path(arguments.folder)
     checkpoint = find_checkpoint(folder, arguments.checkpoint)
     set_up_jax(Plan(learner_threads=1, device="cpu"))
     policy = Policy.load(checkpoint.path, seed=arguments.seed)
-    found = evaluate(policy, num_episodes=arguments.episodes, seed=arguments.seed, deterministic=not arguments.sampled)
+    if arguments.video:
+        from paceline.training.video import check_can_film
+
+        check_can_film(policy.spec.env, Path(arguments.video))
+    found = evaluate(
+        policy,
+        num_episodes=arguments.episodes,
+        num_envs=arguments.num_envs,
+        num_env_runners=arguments.num_env_runners,
+        seed=arguments.seed,
+        deterministic=not arguments.sampled,
+    )
+    films = _film(policy, arguments) if arguments.video else []
+    _print_evaluation(found, arguments, policy.spec.env.id, checkpoint.path, films)
+    return 0
+
+
+_FILMS = 3
+"""Episodes that ``--video`` films."""
+
+
+def _film(policy: Policy, arguments: argparse.Namespace) -> list[Path]:
+    """Film episodes; what goes wrong here is told, and does not cost the evaluation."""
+    from paceline.training.video import film
+
+    count = min(_FILMS, arguments.episodes)
+    try:
+        return film(
+            policy,
+            Path(arguments.video),
+            num_episodes=count,
+            seed=arguments.seed,
+            deterministic=not arguments.sampled,
+        )
+    except Exception as error:
+        print(f"paceline: no video could be made: {type(error).__name__}: {error}", file=sys.stderr)
+        return []
+
+
+def _print_evaluation(
+    found: Evaluation, arguments: argparse.Namespace, env_id: str, checkpoint: Path, films: list[Path]
+) -> None:
+    from statistics import median
+
+    from paceline.analysis.stats import estimate_mean
+
     mean = estimate_mean(found.returns.tolist())
     interval = None if mean.interval is None else [mean.interval.low, mean.interval.high]
     if arguments.json:
         shown = {
-            "checkpoint": str(checkpoint.path),
+            "checkpoint": str(checkpoint),
             "episodes": arguments.episodes,
             "deterministic": not arguments.sampled,
+            "num_envs": arguments.num_envs,
+            "num_env_runners": arguments.num_env_runners,
+            "seed": arguments.seed,
             "return_mean": mean.value,
             "return_ci95": interval,
             "returns": found.returns.tolist(),
             "lengths": found.lengths.tolist(),
+            "videos": [str(path) for path in films],
         }
         print(json.dumps(shown, indent=1))
-        return 0
+        return
     between = "" if interval is None else f" (95 % interval {interval[0]:,.1f} to {interval[1]:,.1f})"
-    print(f"mean return {mean.value:,.1f}{between} over {_episodes(arguments.episodes)} of {policy.spec.env.id}")
+    print(f"mean return {mean.value:,.1f}{between} over {_episodes(arguments.episodes)} of {env_id}")
     print(
         f"lowest {found.returns.min():,.1f}, median {median(found.returns):,.1f}, highest "
         f"{found.returns.max():,.1f}; mean length {found.lengths.mean():,.1f} steps; "
-        f"{'sampled' if arguments.sampled else 'most probable'} actions; checkpoint {checkpoint.path}"
+        f"{'sampled' if arguments.sampled else 'most probable'} actions; checkpoint {checkpoint}"
     )
-    return 0
+    if films:
+        print(f"videos of {_episodes(len(films))}: {films[0].parent}")
+
+
+def _say_auto(spec: RunSpec) -> None:
+    from paceline.machine import detect_machine
+    from paceline.training.auto_config import describe_auto
+    from paceline.training.resolve import resolve_spec
+
+    with suppress(BrokenPipeError):
+        print(describe_auto(resolve_spec(spec), detect_machine()), flush=True)
 
 
 @contextmanager

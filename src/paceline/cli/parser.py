@@ -9,13 +9,14 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from paceline._version import __version__
-from paceline.cli.commands import run_bench, run_doctor, run_evaluate, run_report, run_sweep, run_train
+from paceline.cli.commands import run_bench, run_config, run_doctor, run_evaluate, run_report, run_sweep, run_train
 from paceline.errors import RequestError
 
 _EPILOG = """\
 examples:
   paceline doctor
   paceline train CartPole-v1 --total-steps 150000 --out runs/cartpole
+  paceline config show HalfCheetah-v5 --config auto
   paceline sweep HalfCheetah-v5 --num-env-runners 0,1,2 --num-envs-per-env-runner 1,4,16 --out runs/sweep
   paceline bench HalfCheetah-v5 --num-envs 1,8,32,128
   paceline report runs/sweep
@@ -44,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     _add_doctor(commands)
     _add_train(commands)
+    _add_config(commands)
     _add_sweep(commands)
     _add_bench(commands)
     _add_report(commands)
@@ -144,16 +146,52 @@ def _add_train(commands: Any) -> None:
         "examples:\n"
         "  paceline train CartPole-v1 --total-steps 150000\n"
         "  paceline train HalfCheetah-v5 --num-env-runners 2 --num-envs-per-env-runner 8 --minutes 10\n"
+        "  paceline train HalfCheetah-v5 --algo impala --num-env-runners 2 --inference runner --schedule async\n"
+        "  paceline train HalfCheetah-v5 --num-env-runners 2 --schedule pipelined\n"
+        "  paceline train HalfCheetah-v5 --algo a3c --config auto\n"
         "  paceline train HalfCheetah-v5 --set algo.learning_rate=1e-3 --set algo.num_epochs=5\n"
         "  paceline train --config run.yaml --seed 3 --out runs/seed3\n"
         "  paceline train --resume runs/seed3",
     )
     _add_run_options(parser)
-    parser.add_argument(
-        "--num-env-runners", type=_whole_number, metavar="R", help="runner processes; 0: the learner's process"
+    _add_single_run_options(parser)
+    _add_out(parser)
+    parser.add_argument("--resume", metavar="DIR", help="continue the run in this folder")
+
+
+def _add_config(commands: Any) -> None:
+    parser = _command_parser(
+        commands,
+        "config",
+        run_config,
+        "examples:\n"
+        "  paceline config show HalfCheetah-v5\n"
+        "  paceline config show HalfCheetah-v5 --config auto\n"
+        "  paceline config show --config configs/halfcheetah.yaml --num-env-runners 2 --json\n"
+        "  paceline config show HalfCheetah-v5 --algo impala --num-env-runners 2 > run.yaml",
     )
-    parser.add_argument("--num-envs-per-env-runner", type=_whole_number, metavar="E", help="environments in each")
-    parser.add_argument("--plan", metavar="FILE", help="YAML file with a plan")
+    parser.add_argument("action", choices=("show",), help="show: print the run that these options make, as YAML")
+    _add_run_options(parser)
+    _add_single_run_options(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(resume=None)
+
+
+def _add_single_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of one run: where a sweep takes several values, it takes one."""
+    parser.add_argument(
+        "--num-env-runners",
+        type=_whole_number,
+        metavar="R",
+        help="runner processes, e.g. 2; 0: environments in the learner's process (default: what suits the machine)",
+    )
+    parser.add_argument(
+        "--num-envs-per-env-runner",
+        type=_whole_number,
+        metavar="E",
+        help="environments in each runner, e.g. 8: 2 runners make 16 environments (default 8)",
+    )
+    parser.add_argument("--plan", metavar="FILE", help="YAML file with a plan, e.g. runs/sweep/plan.yaml")
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--total-steps", type=_whole_number, metavar="N", help="environment steps (default 1000000)")
     budget.add_argument("--minutes", type=_number, metavar="M", help="minutes, compilation not counted")
@@ -163,7 +201,6 @@ def _add_train(commands: Any) -> None:
         metavar="S",
         help="seconds after which a step counts as hung, with runner processes (default 600)",
     )
-    parser.add_argument("--resume", metavar="DIR", help="continue the run in this folder")
 
 
 def _add_sweep(commands: Any) -> None:
@@ -178,6 +215,7 @@ def _add_sweep(commands: Any) -> None:
         "--axis plan.learner_threads=[1,2]",
     )
     _add_run_options(parser)
+    _add_out(parser)
     parser.add_argument("--num-env-runners", metavar="R,R,..", help="numbers of runner processes, e.g. 0,1,2")
     parser.add_argument("--num-envs-per-env-runner", metavar="E,E,..", help="environments in each, e.g. 1,4,16")
     parser.add_argument(
@@ -265,34 +303,65 @@ def _add_evaluate(commands: Any) -> None:
         "evaluate",
         run_evaluate,
         "examples:\n  paceline evaluate runs/cartpole --episodes 100\n"
+        "  paceline evaluate runs/halfcheetah --episodes 100 --num-envs 20 --num-env-runners 2\n"
+        "  paceline evaluate runs/cartpole --episodes 20 --video runs/cartpole-films\n"
         "  paceline evaluate runs/cartpole/checkpoints/000000149504 --sampled --json",
     )
     parser.add_argument("folder", metavar="DIR", help="the --out folder of train, or one checkpoint's folder")
     parser.add_argument(
         "--episodes", type=_whole_number, default=100, metavar="K", help="whole episodes to play (default 100)"
     )
+    parser.add_argument(
+        "--num-envs", type=_whole_number, default=10, metavar="N", help="environments that play at once (default 10)"
+    )
+    parser.add_argument(
+        "--num-env-runners",
+        type=_whole_number,
+        default=0,
+        metavar="R",
+        help="processes that step them; the episodes are the same (default 0: this process)",
+    )
     parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which one (default best)")
     parser.add_argument("--sampled", action="store_true", help="sample actions instead of taking the most probable")
     parser.add_argument(
         "--seed", type=_whole_number, default=1_000_003, help="seed of environments and sampled actions"
     )
+    parser.add_argument(
+        "--video", metavar="FOLDER", help="film three episodes, as MP4 files in this folder; needs MoviePy"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="DIR", help="folder for results (default runs/<env>-<what>-<time>)")
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("env", nargs="?", metavar="ENV", help="environment; may be left out with --config")
-    parser.add_argument("--algo", metavar="NAME", help="algorithm (default ppo)")
-    parser.add_argument("--config", metavar="FILE", help="YAML file with env, algo, plan, budget, seed")
+    parser.add_argument("--algo", metavar="NAME", help="ppo, a2c, a3c or impala (default ppo)")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="YAML file with env, algo, plan, budget, seed; of one run also auto: made from this machine's cores",
+    )
     parser.add_argument("--backend", metavar="NAME", help="auto, serial, thread, pipe, shm or native")
-    parser.add_argument("--inference", metavar="WHERE", help="where the policy acts: learner")
-    parser.add_argument("--schedule", metavar="NAME", help="sync")
+    parser.add_argument(
+        "--inference",
+        metavar="WHERE",
+        help="where the policy acts: learner (one batch for all), or runner (a copy in each, e.g. with --algo impala)",
+    )
+    parser.add_argument(
+        "--schedule",
+        metavar="NAME",
+        help="who waits: sync (sample, learn, repeat), pipelined (half of the environments steps while the policy acts "
+        "for the others), async (runners never wait: a3c, impala); default: what suits the algorithm",
+    )
     parser.add_argument("--device", metavar="NAME", help="auto, cpu or gpu")
     parser.add_argument("--engine", metavar="NAME", help="whose trainer: paceline")
     parser.add_argument("--batch-size", type=_whole_number, metavar="B", help="steps per update, over all environments")
     parser.add_argument("--minibatch-size", type=_whole_number, metavar="M", help="steps per gradient step")
     parser.add_argument("--num-epochs", type=_whole_number, metavar="K", help="passes over the batch")
     parser.add_argument("--seed", type=_whole_number, help="seed (default 0)")
-    parser.add_argument("--out", metavar="DIR", help="folder for results (default runs/<env>-<what>-<time>)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="any spec field, e.g. algo.gamma=0.98"
     )

@@ -11,12 +11,16 @@ from paceline.errors import RequestError, ResultsError
 if TYPE_CHECKING:
     from paceline.spec import SweepSpec
 
+AUTO = "auto"
+"""The ``--config`` that is made from the machine instead of read from a file."""
+
 
 def run_data(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return a run's nested data: the config file, under the plan file, under the options, under --set."""
     from paceline.spec import load_yaml, merge_fields
 
-    data: dict[str, Any] = load_yaml(Path(arguments.config)) if arguments.config else {}
+    is_auto = arguments.config == AUTO
+    data: dict[str, Any] = load_yaml(Path(arguments.config)) if arguments.config and not is_auto else {}
     if arguments.plan:
         loaded = load_yaml(Path(arguments.plan))
         if "plan" not in loaded:
@@ -37,8 +41,25 @@ def run_data(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     if not arguments.resume:
         _check_env_is_named(data, arguments)
-        data["plan"] = _plan_over_default(_env_id(data), data.get("plan", {}))
+        if is_auto:
+            return _auto_under(data)
+        data["plan"] = _plan_over_default(data)
     return data
+
+
+def _auto_under(data: dict[str, Any]) -> dict[str, Any]:
+    """Return ``data`` laid over a config that is made from this machine."""
+    from paceline.machine import detect_machine
+    from paceline.spec import merge_fields
+    from paceline.training.auto_config import auto_config
+
+    plan, algo = data.get("plan", {}), data.get("algo", {})
+    if not isinstance(plan, dict) or not isinstance(algo, dict):
+        return data
+    made = auto_config(_env_id(data), _algo_name(data), detect_machine(), plan)
+    if "batch_size" in algo:
+        made.pop("algo", None)  # its minibatches go with its own batch
+    return merge_fields(made, data)
 
 
 def sweep_data(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -127,27 +148,26 @@ def _engine(name: str | None) -> str | None:
 
 def _check_env_is_named(data: dict[str, Any], arguments: argparse.Namespace) -> None:
     if "env" not in data:
+        command = "config show" if arguments.command == "config" else arguments.command
         raise RequestError(
-            f"expected an environment, got none; name one (paceline {arguments.command} CartPole-v1) or give --config"
+            f"expected an environment, got none; name one (paceline {command} CartPole-v1) or give --config"
         )
 
 
-def _plan_over_default(env_id: str, given: Any) -> Any:
-    """Return the plan that suits environment and machine, with ``given`` fields laid over it.
+def _plan_over_default(data: dict[str, Any]) -> Any:
+    """Return the plan that suits environment, algorithm and machine, with the fields in ``data`` laid over it.
 
     Where runners or backend are given, the rest of the plan must not contradict them.
     """
     from paceline.machine import detect_machine
+    from paceline.training.auto_config import fit_runners
     from paceline.training.resolve import default_plan
 
+    given = data.get("plan", {})
     if not isinstance(given, dict) or "num_env_runners" in given:
         return given
-    plan = default_plan(env_id, detect_machine()).model_dump(mode="json")
-    if given.get("backend") == "serial":
-        plan["num_env_runners"] = 0
-    elif given.get("backend") in ("pipe", "shm", "thread", "native"):
-        plan["num_env_runners"] = max(1, plan["num_env_runners"])
-    return {**plan, **given}
+    plan = default_plan(_env_id(data), detect_machine(), _algo_name(data)).model_dump(mode="json")
+    return fit_runners({**plan, **given})
 
 
 def resumed_data(folder: Path, given: dict[str, Any]) -> dict[str, Any]:
@@ -207,6 +227,11 @@ def refuse_two_folders(arguments: argparse.Namespace) -> None:
 def _env_id(data: dict[str, Any]) -> str:
     env = data.get("env")
     return str(env.get("id", "")) if isinstance(env, dict) else ""
+
+
+def _algo_name(data: dict[str, Any]) -> str:
+    algo = data.get("algo")
+    return str(algo.get("name", "ppo")) if isinstance(algo, dict) else "ppo"
 
 
 def _numbers(name: str, text: str) -> list[int]:

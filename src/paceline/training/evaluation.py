@@ -9,7 +9,6 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from paceline.errors import RequestError
-from paceline.spec import Plan
 from paceline.training.policy import Policy
 from paceline.vector import make_vec
 
@@ -23,7 +22,13 @@ class Evaluation:
 
 
 def evaluate(
-    policy: Policy, *, num_episodes: int, num_envs: int = 10, seed: int = 1_000_003, deterministic: bool = True
+    policy: Policy,
+    *,
+    num_episodes: int,
+    num_envs: int = 10,
+    num_env_runners: int = 0,
+    seed: int = 1_000_003,
+    deterministic: bool = True,
 ) -> Evaluation:
     """Play ``num_episodes`` whole episodes.
 
@@ -33,27 +38,34 @@ def evaluate(
     Args:
         policy: the policy.
         num_episodes: how many episodes.
-        num_envs: how many environments play at once.
+        num_envs: how many environments play at once; which episodes are played follows from it and from ``seed``.
+        num_env_runners: processes that step them; 0: this one. It changes the time that it takes, never the episodes.
         seed: seed of the environments; unlike any that training uses by default.
         deterministic: take the most probable action instead of a sample.
 
     Raises:
-        RequestError: fewer than one episode or environment.
+        RequestError: fewer than one episode or environment, or fewer than no runners.
         EnvError: an environment broke.
     """
-    if num_episodes < 1 or num_envs < 1:
+    if num_episodes < 1 or num_envs < 1 or num_env_runners < 0:
         raise RequestError(
-            f"expected at least one episode and one environment, got {num_episodes} episodes and "
-            f"{num_envs} environments; ask for more"
+            f"expected at least one episode and one environment, got {num_episodes} episodes, "
+            f"{num_envs} environments and {num_env_runners} runners; ask for more"
         )
     num_envs = min(num_envs, num_episodes)
     quota = np.full(num_envs, num_episodes // num_envs)
     quota[: num_episodes % num_envs] += 1
     returns: list[list[float]] = [[] for _ in range(num_envs)]
     lengths: list[list[int]] = [[] for _ in range(num_envs)]
-    plan = Plan(num_env_runners=0, num_envs_per_env_runner=num_envs)
+    num_env_runners = min(num_env_runners, num_envs)
     venv = make_vec(
-        policy.spec.env, num_envs, plan=plan, autoreset_mode=AutoresetMode.SAME_STEP, infos="none", copy=False
+        policy.spec.env,
+        num_envs,
+        backend="shm" if num_env_runners else "serial",
+        num_env_runners=num_env_runners or None,
+        autoreset_mode=AutoresetMode.SAME_STEP,
+        infos="none",
+        copy=False,
     )
     try:
         observations, _ = venv.reset(seed=seed)

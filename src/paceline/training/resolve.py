@@ -9,8 +9,9 @@ import gymnasium
 from paceline.agents.encoding import image_spaces
 from paceline.agents.presets import resolve_algo
 from paceline.envs import family_of, make_env
+from paceline.errors import PlanError
 from paceline.machine import Machine, detect_machine
-from paceline.spec import Plan, RunSpec
+from paceline.spec import ImpalaSpec, Plan, RunSpec
 from paceline.training.runtime import choose_learner_threads
 
 
@@ -46,13 +47,44 @@ def resolve_spec(spec: RunSpec) -> RunSpec:
         env.close()
 
 
-def default_plan(env_id: str, machine: Machine) -> Plan:
+def check_batch_fits(spec: RunSpec) -> None:
+    """Refuse a filled-in run whose batch is not made of whole steps of its environments, as its driver would.
+
+    Raises:
+        PlanError: it is not; the message says which batch would be.
+    """
+    plan, algo = spec.plan, spec.algo
+    size, width = algo.batch_size or 0, plan.num_envs_per_env_runner
+    if plan.schedule != "async":
+        plan.rollout_length(size)
+        return
+    length = algo.rollout_length if isinstance(algo, ImpalaSpec) else 1
+    if size % (length * width):
+        raise PlanError(
+            f"expected batch_size to be a multiple of what a runner sends at once ({length} steps x {width} envs), got "
+            f"{size}; use batch_size {max(1, size // (length * width)) * length * width}"
+        )
+
+
+def default_plan(env_id: str, machine: Machine, algo: str = "ppo") -> Plan:
     """Return a plan for a run that names none: a sound guess, where a sweep would know.
 
     Physics is worth a process per core (a power of two of them, so that usual batches divide); a step of a classic
-    control or toy environment costs less than waking a process.
+    control or toy environment costs less than waking a process. IMPALA's learner works while its runners do, and gets
+    a core of its own. A3C does nothing without runners. A2C learns from small batches: 16 environments, not more.
+
+    Args:
+        env_id: the environment's name.
+        machine: what it will run on.
+        algo: name of the algorithm.
     """
-    num_env_runners = 0
-    if family_of(env_id) == "mujoco" and machine.whole_cores >= 2:
-        num_env_runners = min(16, 1 << (machine.whole_cores.bit_length() - 1))
-    return Plan(num_env_runners=num_env_runners, num_envs_per_env_runner=8)
+    cores, is_physics = machine.whole_cores, family_of(env_id) == "mujoco"
+    num_env_runners = min(16, 1 << (cores.bit_length() - 1)) if is_physics and cores >= 2 else 0
+    num_envs_each = 8
+    if algo == "a3c":
+        num_env_runners = cores
+    elif algo == "impala" and num_env_runners:
+        num_env_runners = max(1, cores - 1)
+    elif algo == "a2c" and num_env_runners:
+        num_envs_each = max(1, 16 // num_env_runners)
+    return Plan(num_env_runners=num_env_runners, num_envs_per_env_runner=num_envs_each)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,8 +86,13 @@ def _as_run(env: RunSpec | EnvSpec | str | Callable[..., Any], fields: dict[str,
         env = env_factory(env).spec
     env = EnvSpec(id=env) if isinstance(env, str) else env
     if "plan" not in fields:
-        fields = {**fields, "plan": default_plan(env.id, detect_machine())}
+        fields = {**fields, "plan": default_plan(env.id, detect_machine(), _algo_name(fields.get("algo")))}
     return build_spec(RunSpec, {"env": env, **fields}, source="train")
+
+
+def _algo_name(algo: Any) -> str:
+    name = algo.get("name", "ppo") if isinstance(algo, Mapping) else getattr(algo, "name", "ppo")
+    return str(name)
 
 
 def _train(spec: RunSpec, folder: RunFolder, *, resume: bool, display: Display, command: str) -> RunResult:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from paceline.envs import make_env
 from paceline.spec import Plan, PPOSpec, RunSpec, build_spec
+from paceline.training.learner import make_agent
+from paceline.training.policy import Policy
 
 
 class LengthBySeed(gymnasium.Env[NDArray[np.float32], np.int64]):
@@ -40,3 +44,12 @@ def small_spec(env: str, **fields: Any) -> RunSpec:
     algo = PPOSpec(batch_size=64, minibatch_size=32, num_epochs=2)
     plan = Plan(num_envs_per_env_runner=4, learner_threads=1, device="cpu")
     return build_spec(RunSpec, {"env": {"id": env}, "algo": algo, "plan": plan, **fields})
+
+
+def fresh_policy(env: str, **fields: Any) -> Policy:
+    """Return a policy with parameters drawn at random."""
+    spec = small_spec(env, **fields)
+    made = make_env(spec.env)
+    agent = make_agent(spec, made.observation_space, made.action_space)
+    made.close()
+    return Policy(agent, agent.init(jax.random.key(1)), spec)

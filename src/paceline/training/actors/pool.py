@@ -22,7 +22,7 @@ from paceline.vector.faults import replacement_seed
 from paceline.vector.runners.ending import CLOSE_GRACE_S, Descriptor, end_runners
 from paceline.vector.runners.launch import RunnerProcess, make_launcher, modules_to_preload
 from paceline.vector.runners.memory import create_block, grow_block
-from paceline.vector.runners.placement import spread_cores, usable_cores
+from paceline.vector.runners.placement import CorePlacement, spread_cores, usable_cores
 from paceline.vector.runners.readiness import Readiness, RunnerEnded
 from paceline.vector.runners.wakeup import num_done, step_some
 
@@ -67,10 +67,9 @@ class ActorPool:
         self._readiness: Readiness | None = None
         self._events: list[str] = []
         self._memory_owner.fd = create_block()
-        cores = spread_cores(self.num_actors)
-        # More actors than cores, or a learner that works while they do: the scheduler places them better than we.
-        pins = self.num_actors + (plan.schedule == "async") <= len(usable_cores())
-        self._cores: list[Sequence[int]] = [share if pins else () for share in cores]
+        self._cores = spread_cores(self.num_actors, one_each=plan.pin_cores)
+        self._roams = not plan.pin_cores and self.num_actors > 1 and all(self._cores)
+        self._placement: CorePlacement | None = None
         self._launcher = make_launcher(
             None, self.num_actors, threads=plan.runner_threads, preload=modules_to_preload(spec.env.id),
             entry=ACTOR_ENTRY,
@@ -153,6 +152,8 @@ class ActorPool:
         if self._readiness is not None:
             self._readiness.close()
         self._readiness = Readiness(self._runners, "park")
+        if self._roams:
+            self._placement = CorePlacement(self.runner_pids(), self._cores, usable_cores())
 
     def runner_pids(self) -> tuple[int, ...]:
         """Return the process ids of the actors."""
@@ -175,6 +176,8 @@ class ActorPool:
             EnvError: one replacement too many.
         """
         assert self._readiness is not None
+        if self._placement is not None and monotonic() >= self._placement.next_check_s:
+            self._placement.check()
         while True:
             try:
                 signals = self._readiness.wait_any(_LOOK_EVERY_S)

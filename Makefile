@@ -18,6 +18,7 @@
 #   make test-gymnasium   run Gymnasium's own vector tests against our executions
 #   make check   lint, types, layers
 #   make bench   compare with other libraries (installs them; takes about an hour)
+#   make bench-rllib   install RLlib for that comparison, in a virtual environment of its own
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -38,7 +39,7 @@ TRAIN = $(BIN)/paceline train $(ENV) --out $(FOLDER)
 
 .DELETE_ON_ERROR:
 .PHONY: demo train train-timed train-parallel train-impala train-impala-parallel train-a2c train-a3c evaluate compare \
-	tensorboard test test-slow test-gymnasium check bench clean
+	tensorboard test test-slow test-gymnasium check bench bench-rllib clean
 
 # The batch of the published experiment (16384 steps), so that the table can be put beside it.
 demo: $(VENV)/.installed
@@ -108,9 +109,15 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.vector_peers
 	$(BIN)/python -m benchmarks.vector_setup
 	$(BIN)/python -m benchmarks.vector_scaling
-	$(BIN)/python -m benchmarks.train_vs_sb3
+	$(BIN)/python -m benchmarks.train_vs_peers
+	$(BIN)/python -m benchmarks.parallel_vs_sequential
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.learning
+
+# RLlib pins another Gymnasium: it is compared from a virtual environment of its own.
+bench-rllib:
+	$(PYTHON) -m venv $(VENV)-rllib
+	$(VENV)-rllib/bin/python -m pip install --quiet torch==2.13.0 'ray[rllib]' 'gymnasium[mujoco]' mujoco==4.0.0
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,0 +1,176 @@
+"""PPO end to end against Stable-Baselines3 and RLlib: environment steps per second of training, compilation apart.
+
+Every measurement is a fresh process that trains for a few iterations; the contenders take turns, so that whatever else
+the machine does hits all of them alike. Same environment, batch, minibatch, epochs and network (MLP 2x64) everywhere.
+The first iteration is left out of everybody's figures. Each peer gets what is fastest for it among its usual settings:
+SB3 in one process, with one torch thread and with one per core, and in subprocesses; RLlib (new API stack) with 1x1,
+2x1 and 2x8 runners and environments. Ours normalises observations and rewards; SB3 is spared that (its VecNormalize
+costs time), and so is RLlib.
+
+RLlib pins another Gymnasium, so it has a virtual environment of its own: ``make bench-rllib`` makes it, and
+``--rllib-python`` names its interpreter. Without one, RLlib is left out, and the result says so.
+
+    python -m benchmarks.train_vs_peers [--rounds 5] [--only big|small] [--rllib-python .venv-rllib/bin/python]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from benchmarks.record import RESULTS, describe, interleave, keep, ratios
+
+ENV = "HalfCheetah-v5"
+RLLIB_PYTHON = Path(".venv-rllib/bin/python")
+
+
+def measure(*arguments: str) -> float:
+    """Run this file's worker in a fresh process and return its steps per second."""
+    return sps_of([sys.executable, "-m", "benchmarks.train_vs_peers", "--worker", *arguments])
+
+
+def sps_of(command: list[str]) -> float:
+    """Run a command whose last line is JSON with steps per second."""
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900, env=environment)
+    if done.returncode:
+        raise SystemExit(f"{command}: exit {done.returncode}\n{done.stderr[-2000:]}")
+    return float(json.loads(done.stdout.strip().splitlines()[-1])["sps"])
+
+
+def paceline_worker(plan: str, batch: int, minibatch: int, iterations: int) -> float:
+    from paceline.spec import EnvSpec, Plan, PPOSpec, RunSpec
+    from paceline.training.trial import run_trial
+
+    spec = RunSpec(
+        env=EnvSpec(id=ENV),
+        algo=PPOSpec(batch_size=batch, minibatch_size=minibatch, num_epochs=10),
+        plan=Plan(**json.loads(plan)),
+    )
+    result = run_trial(
+        spec, name="bench", repeat=0, iterations=iterations, warmup_iterations=1, on_iteration=lambda record: None
+    )
+    return statistics.median(record.sps for record in result.iterations)
+
+
+def sb3_worker(kind: str, envs: int, batch: int, minibatch: int, iterations: int, threads: int) -> float:
+    import time
+
+    import gymnasium
+    import torch
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
+
+    class Clock(BaseCallback):
+        def __init__(self) -> None:
+            super().__init__()
+            self.starts: list[float] = []
+
+        def _on_step(self) -> bool:
+            return True
+
+        def _on_rollout_start(self) -> None:
+            self.starts.append(time.perf_counter())
+
+    torch.set_num_threads(threads)
+
+    def build() -> gymnasium.Env:
+        return gymnasium.make(ENV, disable_env_checker=True)
+
+    vec = (DummyVecEnv if kind == "in-process" else SubprocVecEnv)([build] * envs)
+    model = PPO("MlpPolicy", vec, n_steps=batch // envs, batch_size=minibatch, n_epochs=10, device="cpu", seed=0)
+    clock = Clock()
+    model.learn(batch * (iterations + 1), callback=clock)
+    clock.starts.append(time.perf_counter())
+    vec.close()
+    return batch / statistics.median(b - a for a, b in zip(clock.starts[1:], clock.starts[2:], strict=False))
+
+
+def worker(arguments: list[str]) -> None:
+    library, first, *rest = arguments
+    numbers = [int(value) for value in rest]
+    sps = paceline_worker(first, *numbers) if library == "paceline" else sb3_worker(first, *numbers)
+    print(json.dumps({"sps": sps}))
+
+
+def plan(runners: int, envs: int, **more: str) -> str:
+    return json.dumps({"num_env_runners": runners, "num_envs_per_env_runner": envs, **more})
+
+
+def contenders(scale: str, rllib_python: Path | None) -> dict[str, Callable[[], float]]:
+    """Return who competes: ``big`` is batch 16384 with 16 environments or more, ``small`` batch 2048 with one."""
+    cores = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    if scale == "small":
+        return {
+            "paceline 0x1": lambda: measure("paceline", plan(0, 1), "2048", "64", "8"),
+            "SB3 in-process, 1 thread": lambda: measure("sb3", "in-process", "1", "2048", "64", "5", "1"),
+            "SB3 in-process, all threads": lambda: measure("sb3", "in-process", "1", "2048", "64", "5", cores),
+        }
+    size = ("16384", "512")
+    found = {
+        "paceline native 2x32": lambda: measure("paceline", plan(2, 32, backend="native"), *size, "6"),
+        "paceline native 2x64": lambda: measure("paceline", plan(2, 64, backend="native"), *size, "6"),
+        "paceline shm 2x8": lambda: measure("paceline", plan(2, 8), *size, "6"),
+        "paceline shm 2x32": lambda: measure("paceline", plan(2, 32), *size, "6"),
+        "paceline runners 2x8": lambda: measure("paceline", plan(2, 8, inference="runner"), *size, "6"),
+        "paceline runners 2x32": lambda: measure("paceline", plan(2, 32, inference="runner"), *size, "6"),
+        "paceline pipelined 2x32": lambda: measure("paceline", plan(2, 32, schedule="pipelined"), *size, "6"),
+        "paceline 0x16": lambda: measure("paceline", plan(0, 16), *size, "4"),
+        "SB3 in-process, 1 thread": lambda: measure("sb3", "in-process", "16", *size, "3", "1"),
+        "SB3 in-process, all threads": lambda: measure("sb3", "in-process", "16", *size, "3", cores),
+        "SB3 subprocess, 1 thread": lambda: measure("sb3", "subprocess", "16", *size, "3", "1"),
+    }
+    if rllib_python is not None:
+        script = str(Path(__file__).with_name("rllib_worker.py"))
+        for shape in (("1", "1"), ("2", "1"), ("2", "8")):
+            command = [str(rllib_python), script, ENV, *shape, *size, "2"]
+            found[f"RLlib {'x'.join(shape)}"] = partial(sps_of, command)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=("big", "small"))
+    parser.add_argument("--rllib-python", type=Path, default=RLLIB_PYTHON if RLLIB_PYTHON.exists() else None)
+    parser.add_argument("--worker", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        worker(arguments.worker)
+        return
+    path = RESULTS / "train_vs_peers.json"
+    before = json.loads(path.read_text()) if path.is_file() else {}
+    figures = {scale: before[scale] for scale in ("big", "small") if scale in before}  # --only keeps the other
+    for scale in ("big", "small") if arguments.only is None else (arguments.only,):
+        samples = interleave(contenders(scale, arguments.rllib_python), arguments.rounds)
+        medians = {name: statistics.median(values) for name, values in samples.items()}
+        ours = max((name for name in samples if name.startswith("paceline")), key=medians.__getitem__)
+        against = {}
+        for peer in ("SB3", "RLlib"):
+            of_peer = [values for name, values in samples.items() if name.startswith(peer)]
+            if of_peer:
+                against[peer] = ratios(samples[ours], [max(figures) for figures in zip(*of_peer, strict=True)])
+        figures[scale] = {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "steps_per_second": {name: describe(values) for name, values in samples.items()},
+            "best_of_ours": ours,
+            "ratio_to_fastest_of_peer_per_round": against,
+            "left_out": [] if "RLlib" in against or scale == "small" else ["RLlib: no interpreter that has it"],
+        }
+        for peer, ratio in against.items():
+            spread = f"{ratio['min']:.2f} to {ratio['max']:.2f}"
+            print(f"\n{scale}: {ours} {ratio['median']:.2f}x the fastest {peer} ({spread})")
+    print(keep("train_vs_peers", {"env": ENV, **figures}, ("stable-baselines3", "torch")))
+
+
+if __name__ == "__main__":
+    main()

@@ -106,15 +106,16 @@ class ImpalaSpec(ActorCriticSpec):
     """Importance-weighted actor-learner architecture (Espeholt et al. 2018), which corrects for lag by V-trace.
 
     ``rho_bar`` and ``c_bar`` clip the importance weights of the temporal differences and of the traces;
-    ``vtrace_lambda`` scales the traces. ``rollout_length`` is the length T of the trajectories that actors send.
+    ``vtrace_lambda`` scales the traces. ``rollout_length`` is the length T of the trajectories that actors send; left
+    open, it is 20, or what a batch holds of each environment of a runner if that is less.
     """
 
     name: Literal["impala"] = "impala"
-    rollout_length: int = Field(default=20, gt=0, description="steps of a trajectory, where actors send them")
+    rollout_length: int | None = Field(default=None, gt=0, description="steps of a trajectory that an actor sends")
     rho_bar: float = Field(default=1.0, gt=0)
     c_bar: float = Field(default=1.0, gt=0)
     vtrace_lambda: float = Field(default=1.0, ge=0, le=1)
-    optimizer: Optimizer = "rmsprop"
+    optimizer: Optimizer = "adam"
     optimizer_eps: float = Field(default=1e-5, gt=0)
     rmsprop_decay: float = Field(default=0.99, gt=0, lt=1)
 

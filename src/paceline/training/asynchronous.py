@@ -69,6 +69,7 @@ class ImpalaDriver(_AsyncDriver):
 
     def __init__(self, spec: RunSpec, pool: ActorPool, ledger: Ledger) -> None:
         assert isinstance(spec.algo, ImpalaSpec)
+        assert spec.algo.rollout_length is not None
         length, width, size = spec.algo.rollout_length, spec.plan.num_envs_per_env_runner, spec.algo.batch_size or 0
         if size % (length * width):
             lower = max(1, size // (length * width)) * length * width

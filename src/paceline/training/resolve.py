@@ -14,6 +14,9 @@ from paceline.machine import Machine, detect_machine
 from paceline.spec import ImpalaSpec, Plan, RunSpec
 from paceline.training.runtime import choose_learner_threads
 
+_ROLLOUT_LENGTH = 20
+"""Of IMPALA's trajectories (Espeholt et al. 2018), where nothing else is said."""
+
 
 def resolve_for_spaces(
     spec: RunSpec, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]

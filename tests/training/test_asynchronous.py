@@ -103,9 +103,9 @@ def test_a_killed_runner_is_replaced_and_what_it_had_finished_still_counts(algo:
 @pytest.mark.parametrize(
     ("algo", "fields", "message"),
     [
-        ("impala", {"batch_size": 50}, r"\(rollout_length 10 x 2 envs = 20 steps\), got 50; use batch_size 40"),
+        ("impala", {"batch_size": 50}, r"sends at once \(10 steps x 2 envs\), got 50; use batch_size 40"),
         ("impala", {"batch_size": 10}, "use batch_size 20"),
-        ("a3c", {"batch_size": 21}, "a multiple of the 2 environments of a runner, got 21; use batch_size 20"),
+        ("a3c", {"batch_size": 21}, r"\(1 steps x 2 envs\), got 21; use batch_size 20"),
     ],
 )  # fmt: skip
 def test_a_batch_that_no_fragments_make_is_refused(algo: str, fields: dict[str, Any], message: str) -> None:

@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from paceline.errors import PlanError
 from paceline.measure.ledger import LEARNER_UPDATE, OTHER, TRANSFER, Ledger
 from paceline.rollout.episodes import Episodes
 from paceline.rollout.fragments import Fragment, FragmentBatch
@@ -62,22 +61,12 @@ class ImpalaDriver(_AsyncDriver):
         spec: the run, with everything filled in.
         pool: the actors.
         ledger: where time goes.
-
-    Raises:
-        PlanError: the batch is not made of whole fragments.
     """
 
     def __init__(self, spec: RunSpec, pool: ActorPool, ledger: Ledger) -> None:
-        assert isinstance(spec.algo, ImpalaSpec)
-        assert spec.algo.rollout_length is not None
-        length, width, size = spec.algo.rollout_length, spec.plan.num_envs_per_env_runner, spec.algo.batch_size or 0
-        if size % (length * width):
-            lower = max(1, size // (length * width)) * length * width
-            raise PlanError(
-                f"expected batch_size to be a multiple of a runner's fragment (rollout_length {length} x {width} envs "
-                f"= {length * width} steps), got {size}; use batch_size {lower}, or another rollout_length"
-            )
-        self._num_fragments = size // (length * width)
+        assert isinstance(spec.algo, ImpalaSpec) and spec.algo.rollout_length and spec.algo.batch_size
+        length, width = spec.algo.rollout_length, spec.plan.num_envs_per_env_runner
+        self._num_fragments = spec.algo.batch_size // (length * width)
         super().__init__(spec, pool, ledger, rollout_length=length)
 
     def _compile_update(self) -> None:
@@ -124,22 +113,14 @@ class A3CDriver(_AsyncDriver):
         spec: the run, with everything filled in.
         pool: the actors.
         ledger: where time goes.
-
-    Raises:
-        PlanError: the batch is not made of whole steps of a runner's environments.
     """
 
     takes_gradients = True
 
     def __init__(self, spec: RunSpec, pool: ActorPool, ledger: Ledger) -> None:
-        assert isinstance(spec.algo, NStepSpec)
-        width, size = spec.plan.num_envs_per_env_runner, spec.algo.batch_size or 0
-        if size % width:
-            raise PlanError(
-                f"expected batch_size, the steps behind one gradient, to be a multiple of the {width} environments of "
-                f"a runner, got {size}; use batch_size {max(1, size // width) * width}"
-            )
-        super().__init__(spec, pool, ledger, rollout_length=size // width)
+        assert isinstance(spec.algo, NStepSpec) and spec.algo.batch_size
+        length = spec.algo.batch_size // spec.plan.num_envs_per_env_runner
+        super().__init__(spec, pool, ledger, rollout_length=length)
         self._codec = GradientCodec(spec.algo, self.learner.agent)
 
     def _published(self, state: Any) -> jax.Array:

@@ -51,7 +51,7 @@ def resolve_spec(spec: RunSpec) -> RunSpec:
 
 
 def check_batch_fits(spec: RunSpec) -> None:
-    """Refuse a filled-in run whose batch is not made of whole steps of its environments, as its driver would.
+    """Refuse a filled-in run whose batch is not made of whole steps of its environments.
 
     Raises:
         PlanError: it is not; the message says which batch would be.
@@ -61,7 +61,7 @@ def check_batch_fits(spec: RunSpec) -> None:
     if plan.schedule != "async":
         plan.rollout_length(size)
         return
-    length = algo.rollout_length if isinstance(algo, ImpalaSpec) else 1
+    length = (algo.rollout_length or 1) if isinstance(algo, ImpalaSpec) else 1
     if size % (length * width):
         raise PlanError(
             f"expected batch_size to be a multiple of what a runner sends at once ({length} steps x {width} envs), got "

@@ -27,7 +27,8 @@ from paceline.training.resolve import default_plan
 pytestmark = pytest.mark.slow
 
 CONTRACT = {
-    "spec.yaml", "results.json", "progress.jsonl", "report.txt", "report.html", "dashboard.png", "checkpoints", "tb",
+    "spec.yaml", "results.json", "progress.jsonl", "progress.csv", "report.txt", "report.html", "dashboard.png",
+    "checkpoints", "tb",
 }  # fmt: skip
 
 
@@ -129,6 +130,8 @@ def test_a_run_goes_on_with_another_plan(finished: Path, run_here: Run) -> None:
     [
         (("Acrobot-v1",), "expected env.id 'CartPole-v1' as the run has had so far, got 'Acrobot-v1'"),
         (("--set", "algo.network.hidden_sizes=[32]"), "expected algo.network.hidden_sizes (64, 64) as the run has had"),
+        (("--set", "algo.normalize_rewards=true"), "expected algo.normalize_rewards False as the run has had so far"),
+        (("--algo", "impala"), "expected algo.name 'ppo' as the run has had so far, got 'impala'"),
     ],
 )
 def test_another_run_is_not_continued(
@@ -139,6 +142,17 @@ def test_another_run_is_not_continued(
     assert_one_sentence(done.stderr)
     assert difference in done.stderr
     assert load_results(finished).experiments[0].summary is not None
+
+
+def test_curves_are_not_sent_without_the_package(
+    run_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    done = run_here("train", "CartPole-v1", "--wandb", "mine", "--out", tmp_path / "out")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert_one_sentence(done.stderr)
+    assert "install it with pip install wandb, or leave out --wandb" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over(finished: Path, run_here: Run) -> None:

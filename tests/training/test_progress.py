@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 from typing import Any
@@ -42,6 +43,13 @@ def test_a_line_tells_steps_speed_return_and_time() -> None:
         "iteration 1  steps 8,000  SPS 2,000  return 12.3 (best 1,234.5)  elapsed 1m05s  ETA 1h01m"
     )
     assert "return - (best 1,234.5)" in status_line(status(recent=None))
+
+
+def test_lag_is_told_where_there_is_one() -> None:
+    shown = status()
+    metrics = {"lag_mean": 1.26, "lag_max": 3.0}
+    lagging = dataclasses.replace(shown, record=shown.record.model_copy(update={"metrics": metrics}))
+    assert "(best 1,234.5)  lag 1.3  elapsed" in status_line(lagging)
 
 
 def test_the_shares_of_time_are_told_largest_first() -> None:

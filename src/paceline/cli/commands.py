@@ -58,7 +58,14 @@ def run_train(arguments: argparse.Namespace) -> int:
         _say_auto(spec)
     out = Path(arguments.resume or arguments.out or default_out(spec.env.id, spec.algo.name))
     with _reporting(out, _print_train_report):
-        train(spec, out=out, resume=bool(arguments.resume), display=display_for(Console()), command=_command(arguments))
+        train(
+            spec,
+            out=out,
+            resume=bool(arguments.resume),
+            display=display_for(Console()),
+            command=_command(arguments),
+            wandb=arguments.wandb,
+        )
     return 0
 
 

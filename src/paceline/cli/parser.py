@@ -157,6 +157,9 @@ def _add_train(commands: Any) -> None:
     _add_single_run_options(parser)
     _add_out(parser)
     parser.add_argument("--resume", metavar="DIR", help="continue the run in this folder")
+    parser.add_argument(
+        "--wandb", metavar="PROJECT", help="send curves to Weights & Biases (if it is installed); else nothing is sent"
+    )
 
 
 def _add_config(commands: Any) -> None:

@@ -174,7 +174,7 @@ def resumed_data(folder: Path, given: dict[str, Any]) -> dict[str, Any]:
     """Return the nested data of the run in ``folder``, with what is ``given`` anew laid over it.
 
     Raises:
-        ResultsError: the folder holds no training run.
+        ResultsError: the folder holds no training run, or one of another algorithm.
     """
     from paceline.spec import load_yaml, merge_fields
 
@@ -183,6 +183,13 @@ def resumed_data(folder: Path, given: dict[str, Any]) -> dict[str, Any]:
     if "base" in stored:
         raise ResultsError(
             f"expected the folder of a training run, got the sweep {folder}; run `paceline sweep --resume {folder}`"
+        )
+    names = [_algo_name(data) for data in (stored, given)]
+    if "name" in given.get("algo", {}) and names[0] != names[1]:
+        # Before their fields are joined: those of two algorithms do not go together.
+        raise ResultsError(
+            f"cannot resume: expected algo.name {names[0]!r} as the run has had so far, got {names[1]!r}; use another "
+            f"--out for a new run"
         )
     if "budget" in given:  # one replaces the other: there is exactly one
         stored.pop("budget", None)

@@ -5,6 +5,6 @@ Importing this package loads Gymnasium, but neither MuJoCo nor JAX nor pydantic:
 
 from __future__ import annotations
 
-from paceline.envs.registry import EnvFactory, env_factory, family_of, known_envs, make_env
+from paceline.envs.registry import EnvFactory, env_factory, episode_limit, family_of, known_envs, make_env
 
-__all__ = ["EnvFactory", "env_factory", "family_of", "known_envs", "make_env"]
+__all__ = ["EnvFactory", "env_factory", "episode_limit", "family_of", "known_envs", "make_env"]

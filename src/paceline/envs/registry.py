@@ -221,6 +221,13 @@ def family_of(env: EnvSpec | EnvFactory | str) -> str:
     return "other"
 
 
+def episode_limit(env: EnvSpec | str) -> int | None:
+    """Return the steps after which Gymnasium's registry cuts an episode; None where it does not say."""
+    name = (env if isinstance(env, str) else env.id).partition("?")[0]
+    spec = gymnasium.registry.get(name.rpartition(":")[2])
+    return spec.max_episode_steps if spec is not None else None
+
+
 def known_envs() -> list[str]:
     """Return every name that can be made without importing a user's module: Gymnasium's ids and our families."""
     return [*gymnasium.registry, *(synthetic.PREFIX + name for name in synthetic.ENVS)]

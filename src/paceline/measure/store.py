@@ -27,11 +27,12 @@ from paceline.spec import Spec, dump_yaml
 
 RESULTS_FILE = "results.json"
 PROGRESS_FILE = "progress.jsonl"
+CSV_FILE = "progress.csv"
 SPEC_FILE = "spec.yaml"
 
 RUN_ENTRIES: frozenset[str] = frozenset(
-    {RESULTS_FILE, PROGRESS_FILE, SPEC_FILE, "plan.yaml", "report.txt", "report.html", "dashboard.png", "checkpoints",
-     "tb", "trials", "logs"}
+    {RESULTS_FILE, PROGRESS_FILE, CSV_FILE, SPEC_FILE, "plan.yaml", "report.txt", "report.html", "dashboard.png",
+     "checkpoints", "tb", "wandb", "trials", "logs"}
 )  # fmt: skip
 """What a run's folder may hold; anything else was not put there by paceline."""
 

@@ -55,7 +55,7 @@ class RolloutBuffer:
         self._rows = [_map(itemgetter(t), self.observations) for t in range(rollout_length + 1)]
         self._leaves = _leaf_paths(self.observations)
         self._final_space = observation_space
-        self._final_capacity = final_capacity
+        self._final_capacity = self._first_capacity = final_capacity
         self._final_rows: list[int] = []
         self._final_observations: ObsTree = zeros(observation_space, (final_capacity,), allocate)
 
@@ -131,6 +131,13 @@ class RolloutBuffer:
         for path in self._leaves:
             _leaf(self._final_observations, path)[begin:end] = _leaf(final_observations, path)
         self._final_rows.extend(rows.tolist())
+
+    def shrink_finals(self) -> None:
+        """Go back to the capacity that the buffer was made with, as if it had never been full."""
+        self._final_rows.clear()
+        if self._final_capacity != self._first_capacity:
+            self._final_capacity = self._first_capacity
+            self._final_observations = zeros(self._final_space, (self._final_capacity,))
 
     def clear_finals(self) -> None:
         """Forget the true last observations."""

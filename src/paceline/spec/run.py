@@ -61,12 +61,30 @@ class RunSpec(Spec):
     budget: Budget = Budget(total_steps=1_000_000)
     seed: int = Field(default=0, ge=0, lt=2**31)
     checkpoint_every_s: float = Field(default=120.0, gt=0)
+    checkpoint_every_steps: int | None = Field(default=None, gt=0, description="environment steps; None: by time alone")
+    checkpoint_every_iterations: int | None = Field(default=None, gt=0, description="None: by time alone")
+    exact_resume: bool = Field(
+        default=False, description="reset all environments at every checkpoint, so that a resumed run is bit for bit"
+    )
     max_restarts: int = Field(
         default=3, ge=0, description="environments and runners that are replaced before the run gives up; 0: none"
     )
     step_timeout_s: float | None = Field(
         default=None, gt=0, description="longest step of all environments in runners; None: 600 s (serial: no limit)"
     )
+
+    @model_validator(mode="after")
+    def _exact_resumption_counts_iterations(self) -> Self:
+        if self.exact_resume and self.checkpoint_every_iterations is None:
+            raise ValueError(
+                "exact_resume needs checkpoint_every_iterations, got none; give one that holds several episodes"
+            )
+        if self.exact_resume and self.budget.minutes is not None:
+            raise ValueError(
+                "exact_resume needs a budget in steps or iterations, got minutes, which no two runs share; use "
+                "total_steps"
+            )
+        return self
 
 
 class SweepSpec(Spec):

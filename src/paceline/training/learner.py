@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -114,6 +115,10 @@ class Learner:
         self.state = state
         self.num_updates += 1
         return {**metrics, "learning_rate": rate}
+
+    def forget_open_episodes(self) -> None:
+        """Start the discounted sums of rewards anew: the environments were reset."""
+        self.state = replace(self.state, discounted=jnp.zeros_like(self.state.discounted))
 
     def checkpoint_state(self) -> dict[str, Any]:
         """Return all arrays of the learner that a resumed run needs."""

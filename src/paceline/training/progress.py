@@ -169,12 +169,13 @@ def describe(spec: RunSpec) -> str:
 
 
 def status_line(status: Status) -> str:
-    """Return steps, speed, return and remaining time in one line."""
+    """Return steps, speed, return, lag (where policies can lag) and remaining time in one line."""
     record = status.record
     recent, best = ("-" if value is None else f"{value:,.1f}" for value in (status.recent_return, status.best_return))
+    lag = f"lag {record.metrics['lag_mean']:.1f}  " if "lag_mean" in record.metrics else ""
     return (
         f"iteration {record.iteration + 1}  steps {record.total_env_steps:,}  SPS {record.sps:,.0f}  "
-        f"return {recent} (best {best})  elapsed {format_duration(status.elapsed_s)}  "
+        f"return {recent} (best {best})  {lag}elapsed {format_duration(status.elapsed_s)}  "
         f"ETA {format_duration(status.remaining_s)}"
     )
 

@@ -17,13 +17,18 @@ def check_same_run(checkpoint: Checkpoint, spec: RunSpec) -> None:
     """Refuse to continue a run as another one; plan, budget and learning rate may change, open fields may be anything.
 
     Raises:
-        ResultsError: environment, algorithm or network differ.
+        ResultsError: environment, algorithm, network, optimiser or what is normalised differ.
     """
     before = build_spec(RunSpec, checkpoint.meta.get("spec", {}), source=str(checkpoint.path))
     for name, old, new in (
         ("env.id", before.env.id, spec.env.id),
         ("env.kwargs", before.env.kwargs, spec.env.kwargs),
         ("algo.name", before.algo.name, spec.algo.name),
+        *(
+            # These decide which arrays an update carries along: without them there is nothing to go on from.
+            (f"algo.{field}", getattr(before.algo, field, None), getattr(spec.algo, field, None))
+            for field in ("optimizer", "normalize_observations", "normalize_rewards")
+        ),
         *(
             (f"algo.network.{field}", getattr(before.algo.network, field), getattr(spec.algo.network, field))
             for field in NetworkSpec.model_fields

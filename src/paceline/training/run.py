@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium
 
 from paceline._version import __version__
-from paceline.envs import env_factory
+from paceline.envs import env_factory, episode_limit
 from paceline.errors import (
     NonFiniteLossError,
     OutOfMemoryError,
@@ -27,14 +27,19 @@ from paceline.measure.result import ExperimentInfo, IterationRecord, Outcome, Re
 from paceline.measure.store import RunFolder, default_out
 from paceline.spec import EnvSpec, RunSpec, build_spec
 from paceline.training.checkpoint import CheckpointStore
+from paceline.training.csv_log import CsvLog
 from paceline.training.driver import Driver
 from paceline.training.drivers import open_driver
 from paceline.training.interrupts import Interrupts
+from paceline.training.memory_watch import MemoryWatch
 from paceline.training.progress import Display, SilentDisplay, Status
 from paceline.training.recorder import RunRecorder
 from paceline.training.resolve import default_plan
 from paceline.training.resume import check_budget_is_left, check_same_run, earlier_records
+from paceline.training.saving import Saver, caution_about_interval
+from paceline.training.scalars import RunLog
 from paceline.training.tensorboard import TensorBoardLog
+from paceline.training.wandb_log import WandbLog, check_wandb_is_there
 
 
 def train(
@@ -44,6 +49,7 @@ def train(
     resume: bool = False,
     display: Display | None = None,
     command: str = "",
+    wandb: str | None = None,
     **fields: Any,
 ) -> RunResult:
     """Train an agent and leave everything about it in a folder.
@@ -52,9 +58,11 @@ def train(
         spec: the run, or just an environment: an id, an ``EnvSpec``, or a class or function of an importable module.
         out: the folder; ``runs/<env>-<algo>-<time>`` by default.
         resume: continue the run that ``out`` holds: its parameters, optimiser, statistics and counters; environments
-            start new episodes.
+            start new episodes. With ``exact_resume`` in its spec it goes on bit for bit
+            (see :mod:`paceline.training.saving`).
         display: what to show; nothing by default.
         command: the command line, to be recorded.
+        wandb: project of Weights & Biases to send the curves to; None: nothing is sent.
         **fields: fields of ``RunSpec`` (``algo``, ``plan``, ``budget``, ``seed``); they replace those of ``spec``.
             Without a plan, one is chosen that suits the environment and the machine.
 
@@ -66,12 +74,14 @@ def train(
         KeyboardInterrupt: Ctrl-C or SIGTERM; what was done until then is saved, with the outcome ``interrupted``.
     """
     run = _as_run(spec, fields)
+    if wandb is not None:
+        check_wandb_is_there()
     env_factory(run.env)  # a misspelt name leaves no folder behind
     path = Path(out) if out is not None else default_out(run.env.id, run.algo.name)
     is_new = not path.exists()
     folder = RunFolder(path, resume=resume)
     try:
-        return _train(run, folder, resume=resume, display=display or SilentDisplay(), command=command)
+        return _train(run, folder, resume=resume, display=display or SilentDisplay(), command=command, wandb=wandb)
     finally:
         folder.close()
         if is_new:
@@ -95,7 +105,9 @@ def _algo_name(algo: Any) -> str:
     return str(name)
 
 
-def _train(spec: RunSpec, folder: RunFolder, *, resume: bool, display: Display, command: str) -> RunResult:
+def _train(
+    spec: RunSpec, folder: RunFolder, *, resume: bool, display: Display, command: str, wandb: str | None
+) -> RunResult:
     begin = time.perf_counter()
     store = CheckpointStore(folder.path / "checkpoints")
     # A run that was killed before its first checkpoint starts again: there is nothing to lose.
@@ -110,6 +122,11 @@ def _train(spec: RunSpec, folder: RunFolder, *, resume: bool, display: Display, 
             check_same_run(previous, spec)  # what was open is known now
             driver.restore(previous)
             check_budget_is_left(spec.budget, driver.steps_per_iteration, driver.total_env_steps, driver.num_iterations)
+        saver = Saver(spec, driver, store)
+        logs: list[RunLog] = []
+        sent = None if wandb is None else stack.enter_context(contextlib.closing(WandbLog(wandb, folder.path, spec)))
+        if sent is not None:
+            logs.append(sent)
         folder.write_spec(spec)
         with contextlib.suppress(OSError):
             display.begin(spec)
@@ -123,19 +140,29 @@ def _train(spec: RunSpec, folder: RunFolder, *, resume: bool, display: Display, 
         recorder.setup_s = time.perf_counter() - begin
         recorder.compile_s = driver.compile()
         recorder.freeze_threads()
-        tensorboard = stack.enter_context(contextlib.closing(TensorBoardLog(folder.path / "tb")))
+        logs.append(stack.enter_context(contextlib.closing(CsvLog(folder.path, driver.num_iterations))))
+        logs.append(stack.enter_context(contextlib.closing(TensorBoardLog(folder.path / "tb"))))
         interrupts = stack.enter_context(Interrupts())
-        loop = _Loop(spec, driver, ledger, recorder, store, folder, tensorboard, display, interrupts)
+        loop = _Loop(spec, driver, ledger, recorder, saver, folder, logs, display, interrupts)
+        if caution := caution_about_interval(spec, episode_limit(spec.env)):
+            loop.say(caution)
         if resume:
             recorder.continue_from(earlier_records(folder, previous, spec), driver.num_iterations)
             loop.say(
                 f"going on after iteration {driver.num_iterations}, {driver.total_env_steps:,} steps"
+                + (
+                    ""
+                    if not spec.exact_resume or previous.meta.get("is_boundary")
+                    else ", which is no boundary: not exact"
+                )
                 if previous
                 else "no checkpoint to go on from: starting at the beginning"
             )
         ledger.start()
         monitor.start_interval()
         outcome, message, failure = loop.run()
+        if sent is not None and sent.problem:
+            loop.say(f"Weights & Biases lacks part of this run: {sent.problem}")
         recorder.compile_s += driver.late_compile_s
         result = recorder.result(outcome, message)
         folder.write_results(Results(experiment_info=_info(spec, machine, outcome, command), experiments=(result,)))
@@ -152,17 +179,17 @@ class _Loop:
     driver: Driver
     ledger: Ledger
     recorder: RunRecorder
-    store: CheckpointStore
+    saver: Saver
     folder: RunFolder
-    tensorboard: TensorBoardLog
+    logs: Sequence[RunLog]
     display: Display
     interrupts: Interrupts
 
     def run(self) -> tuple[Outcome, str, BaseException | None]:
         """Iterate; save a checkpoint at the end, however it comes."""
-        self._begin_s = self._checkpoint_s = time.monotonic()
+        self._begin_s = time.monotonic()
+        self._memory = MemoryWatch()
         self._first_progress = self._progress()
-        self._saved_updates = self.driver.num_updates
         failure: BaseException | None = None
         try:
             while (progress := self._progress()) < 1.0:
@@ -172,7 +199,7 @@ class _Loop:
             if isinstance(error, KeyboardInterrupt):
                 self.say("stopping: saving a checkpoint and the results")
         try:
-            self._save()
+            self._save_last(failure)
         except OutputError as error:
             if failure is None or isinstance(failure, KeyboardInterrupt):
                 failure = error  # whoever stops a run must hear that its last steps are not saved
@@ -188,23 +215,32 @@ class _Loop:
     def _iterate(self, progress: float) -> None:
         iteration = self.driver.iterate(progress, interruptible=self.interrupts.allowed)
         for event in iteration.events:
-            self.say(event)
-            self.folder.append_progress({"kind": "event", "trial": self.recorder.name, "message": event})
+            self._tell(event)
         with self.ledger.phase(LOGGING):
             self.recorder.watch_returns(iteration)
-        if time.monotonic() - self._checkpoint_s >= self.spec.checkpoint_every_s:
+        if self.saver.is_due:
             with self.ledger.phase(CHECKPOINT):
-                self._save()
+                self.saver.save(self.recorder.recent_return)
+                if self.spec.exact_resume:
+                    with self.interrupts.allowed():
+                        self.driver.reset()
         record = self.recorder.record(iteration, self.ledger.cut(), self.driver.total_env_steps)
         with self.ledger.phase(LOGGING):
             self._log(record)
+            if record.resources is not None and (warning := self._memory.look(record.resources)):
+                self._tell(warning)
+
+    def _tell(self, event: str) -> None:
+        self.say(event)
+        self.folder.append_progress({"kind": "event", "trial": self.recorder.name, "message": event})
 
     def _log(self, record: IterationRecord) -> None:
         recent = self.recorder.recent_return
         self.folder.append_progress(
             {"kind": "iteration", "trial": self.recorder.name, **record.model_dump(mode="json")}
         )
-        self.tensorboard.write(record, recent)
+        for log in self.logs:
+            log.write(record, recent)
         progress, elapsed_s = self._progress(), time.monotonic() - self._begin_s
         gained = max(progress - self._first_progress, 1e-9)
         remaining_s = elapsed_s / gained * max(0.0, 1.0 - progress)
@@ -220,22 +256,12 @@ class _Loop:
             return (time.monotonic() - self._begin_s) / (60 * budget.minutes)
         return self.driver.num_iterations / (budget.iterations or 1)
 
-    def _save(self) -> None:
-        self._checkpoint_s = time.monotonic()
-        if self.driver.num_updates == self._saved_updates:
-            return
-        self.store.save(
-            self.driver.checkpoint_state(),
-            {
-                "total_env_steps": self.driver.total_env_steps,
-                "num_updates": self.driver.num_updates,
-                "num_iterations": self.driver.num_iterations,
-                "score": self.recorder.recent_return,
-                "spec": self.spec.model_dump(mode="json"),
-                "paceline_version": __version__,
-            },
-        )
-        self._saved_updates = self.driver.num_updates
+    def _save_last(self, failure: BaseException | None) -> None:
+        """Save what there is; a run that is to go on bit for bit goes on from the last boundary instead."""
+        if failure is None or not self.spec.exact_resume:
+            self.saver.save(self.recorder.recent_return)
+        elif not self.saver.is_saved:
+            self.say("exact_resume: --resume goes on from the last boundary and repeats the iterations since")
 
 
 def _explained(error: BaseException) -> BaseException:

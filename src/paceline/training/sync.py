@@ -140,6 +140,8 @@ class SyncDriver:
         """Reset the environments; their seeds follow from the run's seed and the number of updates so far."""
         seed = np.random.SeedSequence([self.spec.seed, self.num_updates]).generate_state(1)[0] >> 1
         self._collector.reset(int(seed))
+        self.learner.forget_open_episodes()
+        self.buffer.shrink_finals()
 
     def checkpoint_state(self) -> dict[str, Any]:
         """Return all arrays that a resumed run needs."""

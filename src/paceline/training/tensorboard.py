@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from paceline.measure.result import IterationRecord
+from paceline.training.scalars import scalars_of
 
 
 class TensorBoardLog:
@@ -22,20 +23,8 @@ class TensorBoardLog:
 
     def write(self, record: IterationRecord, recent_return: float | None) -> None:
         """Write an iteration's scalars."""
-        step = record.total_env_steps
-        scalars = {"speed/sps": record.sps, **{f"learner/{name}": value for name, value in record.metrics.items()}}
-        if record.episode_return_mean is not None and record.episode_length_mean is not None:
-            scalars["episode/return_mean"] = record.episode_return_mean
-            scalars["episode/length_mean"] = record.episode_length_mean
-        if recent_return is not None:
-            scalars["episode/return_mean_100"] = recent_return
-        if record.resources is not None:
-            scalars["machine/cores_used"] = record.resources.cores_used
-            scalars["machine/rss_gib"] = record.resources.rss_bytes / 2**30
-        for phase, seconds in record.ledger.phases.items():
-            scalars[f"time_share/{phase}"] = seconds / record.wall_s
-        for name, value in scalars.items():
-            self._writer.add_scalar(name, value, step)
+        for name, value in scalars_of(record, recent_return).items():
+            self._writer.add_scalar(name, value, record.total_env_steps)
 
     def close(self) -> None:
         """Flush and close the file."""

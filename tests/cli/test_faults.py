@@ -16,6 +16,14 @@ from paceline.measure.store import load_results
 from paceline.training.checkpoint import CheckpointStore
 
 FAULTY = "synthetic:faulty?episode_length=10&at=60&fault="
+AT_ONCE = ("--set", "max_restarts=0")
+"""The first fault ends the run."""
+PLANS = {
+    "ppo, policy in the learner": ("--algo", "ppo", "--minibatch-size", 32, "--num-epochs", 1),
+    "ppo, policy in the runners": ("--algo", "ppo", "--minibatch-size", 32, "--num-epochs", 1, "--inference", "runner"),
+    "impala, asynchronous": ("--algo", "impala", "--set", "algo.updates_per_iteration=4"),
+    "a3c, asynchronous": ("--algo", "a3c", "--set", "algo.updates_per_iteration=4"),
+}
 WHERE = r"\(env 0, seed \d+(, step 60)?, last action [01]\)$"
 
 
@@ -42,7 +50,15 @@ def test_a_broken_environment_ends_the_run_and_nothing_is_lost(
 ) -> None:
     timeout = ("--step-timeout-s", 1) if fault == "hang" else ()
     # 16 steps of each environment in an iteration, whatever the plan: the fault is met in the fourth.
-    words = (*SMALL, "--num-envs-per-env-runner", 4 // max(runners, 1), "--num-env-runners", runners, *timeout)
+    words = (
+        *SMALL,
+        "--num-envs-per-env-runner",
+        4 // max(runners, 1),
+        "--num-env-runners",
+        runners,
+        *timeout,
+        *AT_ONCE,
+    )
     out = tmp_path / "out"
     done = run("train", FAULTY + fault, *words, "--out", out)
     assert done.returncode == 1
@@ -100,7 +116,7 @@ def test_a_stopped_run_saves_everything(number: signal.Signals, runners: int, st
 @pytest.mark.slow
 def test_a_runner_that_is_killed_ends_the_run_with_a_checkpoint(start: Start, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = start("train", "CartPole-v1", *SMALL, "--num-env-runners", 2, "--out", out)
+    process = start("train", "CartPole-v1", *SMALL, "--num-env-runners", 2, *AT_ONCE, "--out", out)
     wait_for(process, "iteration 1 ")
     victim, other = children(process.pid)
     os.kill(victim, signal.SIGKILL)
@@ -111,6 +127,49 @@ def test_a_runner_that_is_killed_ends_the_run_with_a_checkpoint(start: Start, tm
     assert outcome(out)[0] == "crash"
     assert assert_last_good_checkpoint(out) == len(load_results(out).experiments[0].iterations)
     assert ended(other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_runner_that_is_killed_is_replaced_and_training_goes_on(plan: str, start: Start, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    sizes = ("--batch-size", 64, "--num-env-runners", 2, "--num-envs-per-env-runner", 2, "--total-steps", 1_000_000)
+    process = start("train", "CartPole-v1", *PLANS[plan], *sizes, "--out", out)
+    wait_for(process, "iteration 1 ")
+    victim, other = children(process.pid)
+    os.kill(victim, signal.SIGKILL)
+    wait_for(process, "replacement 1 of at most 3")
+    wait_for(process, "iteration ")
+    replaced = [pid for pid in children(process.pid) if pid != other]
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "stopped; everything so far is saved\n")
+    assert len(replaced) == 1 and replaced != [victim]
+    assert all(ended(pid) for pid in (*replaced, other))
+    lines = [json.loads(line) for line in (out / "progress.jsonl").read_text().splitlines()]
+    (event,) = [line["message"] for line in lines if line["kind"] == "event"]
+    assert "SIGKILL" in event
+    assert_last_good_checkpoint(out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plan", list(PLANS)[1:])
+def test_nothing_stays_of_a_run_with_actors_that_is_killed(plan: str, start: Start, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    sizes = ("--batch-size", 64, "--num-env-runners", 2, "--num-envs-per-env-runner", 2, "--total-steps", 1_000_000)
+    often = ("--set", "checkpoint_every_s=0.001")
+    process = start("train", "CartPole-v1", *PLANS[plan], *sizes, *often, "--out", out)
+    wait_for(process, "iteration 1 ")
+    actors = children(process.pid)
+    process.kill()
+    process.communicate()
+    assert len(actors) == 2 and all(ended(pid) for pid in actors)
+    assert_last_good_checkpoint(out)
+    done = CheckpointStore(out / "checkpoints").last().meta["num_iterations"]
+    resumed = run("train", "--resume", out, "--set", f"budget={{iterations: {done + 2}}}")
+    assert (resumed.returncode, resumed.stderr) == (0, "")
+    iterations = load_results(out).experiments[0].iterations
+    assert [record.iteration for record in iterations] == list(range(done + 2))
 
 
 @pytest.mark.slow

@@ -107,7 +107,7 @@ class ImpalaSpec(ActorCriticSpec):
 
     ``rho_bar`` and ``c_bar`` clip the importance weights of the temporal differences and of the traces;
     ``vtrace_lambda`` scales the traces. ``rollout_length`` is the length T of the trajectories that actors send; left
-    open, it is 20, or what a batch holds of each environment of a runner if that is less.
+    open, it is 20, or the nearest below that of which a batch holds a whole number.
     """
 
     name: Literal["impala"] = "impala"

@@ -33,6 +33,10 @@ def resolve_for_spaces(
         usable_cores=detect_machine().whole_cores,
     )
     algo = resolve_algo(spec.algo, observation_space, action_space)
+    if isinstance(algo, ImpalaSpec) and algo.rollout_length is None:
+        size, width = algo.batch_size or 0, plan.num_envs_per_env_runner
+        fitting = [length for length in range(1, _ROLLOUT_LENGTH + 1) if size % (length * width) == 0]
+        algo = algo.model_copy(update={"rollout_length": max(fitting, default=1)})
     return spec.model_copy(update={"algo": algo, "plan": plan})
 
 

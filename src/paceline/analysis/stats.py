@@ -102,10 +102,14 @@ def interquartile_mean(values: Samples) -> float:
         RequestError: no values, or one is not finite.
     """
     ordered = np.sort(_checked(values))
-    n = ordered.size
-    edges = np.arange(n + 1) / n
+    return float(ordered @ interquartile_weights(ordered.size))
+
+
+def interquartile_weights(count: int) -> NDArray[np.float64]:
+    """Return the weights of ``count`` ordered samples in their interquartile mean, ``[count]``; they add up to 1."""
+    edges = np.arange(count + 1) / count
     weights = np.clip(np.minimum(edges[1:], 0.75) - np.maximum(edges[:-1], 0.25), 0.0, None)
-    return float(ordered @ weights / weights.sum())
+    return np.asarray(weights / weights.sum())
 
 
 def coefficient_of_variation(values: Samples) -> float | None:
@@ -218,6 +222,17 @@ def distinguishable(first: Estimate, second: Estimate) -> bool | None:
     return not first.interval.overlaps(second.interval)
 
 
+def expanded_tail(count: int) -> float:
+    """Return the share of resamples beyond each end of an expanded percentile interval of ``count`` samples.
+
+    Hesterberg 2015: tail = Phi(-sqrt(n/(n-1)) t_{0.975, n-1}), which goes to 0.025 as n grows.
+    """
+    from scipy import special  # here: a fifth of a second that a report without samples need not pay
+
+    reach = math.sqrt(count / (count - 1)) * float(special.stdtrit(count - 1, 0.5 + CONFIDENCE / 2))
+    return float(special.ndtr(-reach))
+
+
 def _checked(values: Samples | NDArray[np.float64]) -> NDArray[np.float64]:
     array = np.asarray(values, dtype=np.float64).ravel()
     if not array.size:
@@ -251,11 +266,8 @@ def _bootstrap_medians(groups: Sequence[NDArray[np.float64]], rng: np.random.Gen
 
 
 def _from_resamples(value: float, resamples: NDArray[np.float64], count: int) -> Estimate:
-    """Make the expanded percentile interval (Hesterberg 2015): tail = Phi(-sqrt(n/(n-1)) t_{0.975, n-1})."""
-    from scipy import special  # here: a fifth of a second that a report without samples need not pay
-
-    reach = math.sqrt(count / (count - 1)) * float(special.stdtrit(count - 1, 0.5 + CONFIDENCE / 2))
-    tail = float(special.ndtr(-reach))
+    """Make the expanded percentile interval (Hesterberg 2015)."""
+    tail = expanded_tail(count)
     low, high = np.quantile(resamples, [tail, 1.0 - tail])
     range_coverage = 1.0 - 2.0 ** (1 - count)
     confidence = min(CONFIDENCE, range_coverage)

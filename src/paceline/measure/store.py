@@ -184,7 +184,16 @@ def default_out(env_id: str, kind: str) -> Path:
     Runs that a script starts at the same moment differ in their process ids, runs of one process in a number behind it.
     """
     name = "".join(char if char.isalnum() or char in "-._" else "-" for char in env_id).strip("-.")
-    first = Path("runs") / f"{name or 'env'}-{kind}-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}"
+    return _unused(f"{name or 'env'}-{kind}")
+
+
+def default_compare_out() -> Path:
+    """Return ``runs/compare-<time>-<pid>``, the folder of a comparison that names none."""
+    return _unused("compare")
+
+
+def _unused(name: str) -> Path:
+    first = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}"
     path, count = first, 1
     while path.exists():
         count += 1

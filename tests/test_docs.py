@@ -40,6 +40,10 @@ SOURCE = ROOT / "src" / "paceline"
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("benchmarks/*.md"))]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+IN_A_RESULT = re.compile(
+    r"(runs|checkpoints|tb|logs|speed|learner|episode|machine|time_share|actor|observation|action)/"
+)
+"""Folders of runs, and names of curves and exported arrays: no files of the repository."""
 PLACEHOLDER = re.compile(r"\.\.(?!/)|…|<")
 """What marks a command as a pattern rather than a command."""
 
@@ -204,7 +208,7 @@ def test_every_file_that_is_named_exists(document: Path) -> None:
     """A name with a slash is a path in the repository, or in ``src/paceline``; ``file: name`` is defined there."""
     for quoted in quoted_names(document.read_text(encoding="utf-8")):
         match = re.fullmatch(r"((?:[\w.*-]+/)+[\w.*-]*|[\w-]+\.py)(?:: (\w+))?", quoted)
-        if not match or re.match(r"(runs|checkpoints|tb|logs|speed|learner|episode|machine|time_share)/", quoted):
+        if not match or IN_A_RESULT.match(quoted):
             continue
         path, name = match.groups()
         found = [file for base in (ROOT, SOURCE) for file in base.glob(path.rstrip("/"))]

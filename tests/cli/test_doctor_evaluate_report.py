@@ -1,4 +1,4 @@
-"""``paceline doctor``, ``report`` and ``evaluate``."""
+"""``paceline doctor``, ``report``, ``evaluate`` and ``export``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import SMALL, Run, assert_one_sentence
 
@@ -84,6 +85,16 @@ def test_one_checkpoint_can_be_evaluated(trained: Path, run_here: Run) -> None:
     done = run_here("evaluate", checkpoint, "--episodes", 1)
     assert done.returncode == 0
     assert done.stdout.startswith("mean return 20.0 over 1 episode of synthetic:faulty")
+
+
+@pytest.mark.slow
+def test_a_policy_is_exported_to_numpy(trained: Path, run: Run, tmp_path: Path) -> None:
+    done = run("export", trained, "--to", "numpy", "--out", tmp_path / "policy.npz")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"wrote {tmp_path / 'policy.npz'} (")
+    with np.load(tmp_path / "policy.npz", allow_pickle=False) as arrays:
+        assert "actor/dense_0/kernel" in arrays
+        assert json.loads(str(arrays["meta"]))["env"]["id"].startswith("synthetic:faulty")
 
 
 @pytest.mark.slow

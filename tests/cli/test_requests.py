@@ -12,7 +12,7 @@ from paceline.cli.parser import parse
 
 CASES = [
     ("trane CartPole-v1", r"expected a command, got 'trane'; did you mean train\?"),
-    ("qwerty", r"the commands are doctor, train, config, sweep, bench, report, evaluate"),
+    ("qwerty", r"the commands are doctor, train, config, sweep, bench, report, evaluate, export"),
     ("train", r"expected an environment, got none; name one \(paceline train CartPole-v1\)"),
     ("sweep --num-env-runners 0", r"expected an environment, got none; name one \(paceline sweep CartPole-v1\)"),
     ("train CartPoole-v1", r"no environment is called 'CartPoole-v1'; did you mean CartPole-v1"),
@@ -74,6 +74,9 @@ CASES = [
     ("report newer", r"written by a newer paceline"),
     ("evaluate nowhere", r"nowhere: no such folder"),
     ("evaluate foreign", r"expected checkpoints of a training run, found none"),
+    ("export foreign --to numpy --out x.npz", r"expected checkpoints of a training run, found none"),
+    ("export foreign --to onnx --out x", r"--to: invalid choice: 'onnx'"),
+    ("export foreign --to numpy", r"the following arguments are required: --out"),
     ("evaluate foreign --checkpoint newest", r"--checkpoint: invalid choice: 'newest'"),
     ("evaluate foreign --episodes 0", r"expected at least one episode, got --episodes 0"),
     ("evaluate foreign --num-envs 0", r"expected 1 or more after --num-envs, got --num-envs 0"),

@@ -177,3 +177,18 @@ def test_actions_keep_the_policys_shape_and_dtype() -> None:
     buffer = RolloutBuffer(BOX, (2, 3), np.float32, 5, 4)
     assert buffer.actions.shape == (5, 4, 2, 3)
     assert buffer.actions.dtype == np.float32
+
+
+def test_a_buffer_that_was_full_can_be_as_when_it_was_made() -> None:
+    buffer = RolloutBuffer(BOX, (), np.int32, 4, 3, final_capacity=2)
+    for _ in range(2):
+        buffer.start(batch_of(BOX, 3))
+        finals = batch_of(BOX, 3)
+        buffer.write(
+            0, step_batch(batch_of(BOX, 3), truncated=np.ones(3, np.bool_), finals=finals), finals_in_batch=True
+        )
+        kept, rows = buffer.finals()
+        assert rows.tolist() == [0, 1, 2, 12]
+        np.testing.assert_array_equal(kept[:3], finals)
+        buffer.shrink_finals()
+        assert buffer.finals()[1].tolist() == [12, 12]

@@ -227,6 +227,19 @@ def _print_evaluation(
         print(f"videos of {_episodes(len(films))}: {films[0].parent}")
 
 
+def run_export(arguments: argparse.Namespace) -> int:
+    """Write a trained policy in a form that needs neither JAX nor paceline."""
+    from paceline.spec import Plan
+    from paceline.training.policy import Policy, find_checkpoint
+    from paceline.training.runtime import set_up_jax
+
+    checkpoint = find_checkpoint(Path(arguments.folder), arguments.checkpoint)
+    set_up_jax(Plan(learner_threads=1, device="cpu"))
+    path = Policy.load(checkpoint.path).export(arguments.out)
+    print(f"wrote {path} ({path.stat().st_size:,} bytes) from {checkpoint.path}")
+    return 0
+
+
 def _say_auto(spec: RunSpec) -> None:
     from paceline.machine import detect_machine
     from paceline.training.auto_config import describe_auto

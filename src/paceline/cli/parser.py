@@ -9,7 +9,16 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from paceline._version import __version__
-from paceline.cli.commands import run_bench, run_config, run_doctor, run_evaluate, run_report, run_sweep, run_train
+from paceline.cli.commands import (
+    run_bench,
+    run_config,
+    run_doctor,
+    run_evaluate,
+    run_export,
+    run_report,
+    run_sweep,
+    run_train,
+)
 from paceline.errors import RequestError
 
 _EPILOG = """\
@@ -21,6 +30,7 @@ examples:
   paceline bench HalfCheetah-v5 --num-envs 1,8,32,128
   paceline report runs/sweep
   paceline evaluate runs/cartpole --episodes 100
+  paceline export runs/cartpole --to numpy --out policy.npz
 
 ENV is a Gymnasium id (HalfCheetah-v5), package.module:Id-v0, package.module:callable or a synthetic environment
 (synthetic:busy?us=100). `paceline COMMAND --help` explains a command.
@@ -50,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_bench(commands)
     _add_report(commands)
     _add_evaluate(commands)
+    _add_export(commands)
     return parser
 
 
@@ -333,6 +344,22 @@ def _add_evaluate(commands: Any) -> None:
         "--video", metavar="FOLDER", help="film three episodes, as MP4 files in this folder; needs MoviePy"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_export(commands: Any) -> None:
+    parser = _command_parser(
+        commands,
+        "export",
+        run_export,
+        "numpy: one .npz of arrays named by layer, and JSON text on activation, spaces and normalisation; "
+        "examples/numpy_policy.py\nreads it.\n"
+        "\n"
+        "example:\n  paceline export runs/cartpole --to numpy --out policy.npz",
+    )
+    parser.add_argument("folder", metavar="DIR", help="the --out folder of train, or one checkpoint's folder")
+    parser.add_argument("--to", choices=("numpy",), required=True, help="the form: numpy")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the file to write, e.g. policy.npz")
+    parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which one (default best)")
 
 
 def _add_out(parser: argparse.ArgumentParser) -> None:

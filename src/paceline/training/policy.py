@@ -17,6 +17,7 @@ from paceline.envs import make_env
 from paceline.errors import RequestError, ResultsError, SpecError
 from paceline.spec import RunSpec, build_spec
 from paceline.training.checkpoint import Checkpoint, CheckpointStore, load_checkpoint
+from paceline.training.export import policy_arrays, write_numpy
 from paceline.training.learner import make_agent
 
 
@@ -85,6 +86,17 @@ class Policy:
             self._key, key = jax.random.split(self._key)
             actions = self._sample(self.state, key, observations)
         return self.agent.distribution.to_env(np.asarray(actions))
+
+    def export(self, path: str | Path) -> Path:
+        """Write the policy as plain NumPy arrays, see :mod:`paceline.training.export`, and return the file's path.
+
+        Args:
+            path: the ``.npz`` to write; one that is there is replaced.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        return write_numpy(policy_arrays(self.agent, self.state, self.spec), Path(path))
 
 
 def find_checkpoint(folder: Path, which: str) -> Checkpoint:

@@ -123,7 +123,8 @@ class RunResult(Record):
     """One run: what was asked for, how it ended, what was measured.
 
     ``outcome`` is ``ok`` only if every measured iteration finished; other outcomes keep the iterations that did and say
-    why in ``message``. ``summary``, ``ledger`` and ``resources`` are ``None`` where no iteration finished.
+    why in ``message``. ``summary``, ``ledger`` and ``resources`` are ``None`` where no iteration finished. A run is
+    ``deterministic`` if the same seed and plan give the same parameters on the same machine, bit for bit.
     """
 
     name: str
@@ -140,6 +141,7 @@ class RunResult(Record):
     ledger: LedgerRecord | None = None
     resources: ResourceUse | None = None
     threads: dict[str, Any] = Field(default_factory=dict)
+    deterministic: bool = True
 
 
 class ExperimentInfo(Record):

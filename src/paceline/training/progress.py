@@ -156,6 +156,10 @@ def describe(spec: RunSpec) -> str:
         if plan.num_env_runners
         else f"{plan.num_envs} envs in the learner's process"
     )
+    if plan.inference == "runner":
+        where += ", each with a copy of the policy"
+    if plan.schedule not in ("auto", "sync"):
+        where += {"pipelined": ", pipelined", "async": ", asynchronous (not deterministic)"}[plan.schedule]
     budget = spec.budget
     if budget.total_steps is not None:
         until = f"{budget.total_steps:,} steps"

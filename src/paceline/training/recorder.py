@@ -124,4 +124,5 @@ class RunRecorder:
             ledger=total_ledger(records),
             resources=combine_resource_use(uses),
             threads=self._threads,
+            deterministic=plan.schedule != "async",
         )

@@ -113,6 +113,12 @@ class Plan(Spec):
                 f"expected an algorithm that corrects for lag with schedule async, got {name}; use algo impala or a3c, "
                 f"or schedule sync"
             )
+        if inference == "runner" and self.backend not in ("auto", "shm"):
+            instead = ", or schedule sync" if name == "impala" else ""
+            raise PlanError(
+                f"expected backend auto for {name} with the policy in the runners, got {self.backend}; use backend "
+                f"auto{instead}"
+            )
         return self.model_copy(update={"schedule": schedule, "inference": inference})
 
     @property

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -14,12 +16,20 @@ from pydantic import ValidationError
 
 from paceline.errors import PlanError, SpecError
 from paceline.spec import (
+    ALGORITHMS,
+    A2CSpec,
+    A3CSpec,
+    AlgoName,
+    Backend,
     Budget,
     EnvSpec,
+    ImpalaSpec,
+    Inference,
     NetworkSpec,
     Plan,
     PPOSpec,
     RunSpec,
+    Schedule,
     Spec,
     SweepSpec,
     build_spec,
@@ -43,18 +53,38 @@ plans = st.builds(
     pin_cores=st.booleans(),
     device=st.sampled_from(["auto", "cpu", "gpu"]),
 )
-algos = st.builds(
+common = {
+    "batch_size": st.sampled_from([None, 64, 1024]),
+    "updates_per_iteration": st.none() | st.integers(1, 64),
+    "learning_rate": st.none() | st.floats(1e-8, 1.0),
+    "gamma": st.floats(0.01, 1.0),
+    "ent_coef": st.none() | st.floats(0.0, 1.0),
+    "normalize_rewards": st.none() | st.booleans(),
+    "network": st.builds(NetworkSpec, hidden_sizes=st.lists(st.integers(1, 512), max_size=4).map(tuple)),
+}
+optimizers = {
+    "optimizer": st.sampled_from(["adam", "rmsprop"]),
+    "optimizer_eps": st.floats(1e-10, 1.0),
+    "rmsprop_decay": st.floats(0.01, 0.99),
+}
+ppos = st.builds(
     PPOSpec,
-    batch_size=st.sampled_from([None, 64, 1024]),
     minibatch_size=st.sampled_from([None, 32, 64]),
     num_epochs=st.none() | st.integers(1, 20),
-    learning_rate=st.none() | st.floats(1e-8, 1.0),
-    gamma=st.floats(0.01, 1.0),
     gae_lambda=st.floats(0.0, 1.0),
-    ent_coef=st.none() | st.floats(0.0, 1.0),
-    normalize_rewards=st.none() | st.booleans(),
-    network=st.builds(NetworkSpec, hidden_sizes=st.lists(st.integers(1, 512), max_size=4).map(tuple)),
+    **common,
 )
+n_steps = {"gae_lambda": st.floats(0.0, 1.0), "normalize_advantages": st.booleans(), **optimizers, **common}
+impalas = st.builds(
+    ImpalaSpec,
+    rollout_length=st.integers(1, 100),
+    rho_bar=st.floats(0.1, 10.0),
+    c_bar=st.floats(0.1, 10.0),
+    vtrace_lambda=st.floats(0.0, 1.0),
+    **optimizers,
+    **common,
+)
+algos = st.one_of(ppos, st.builds(A2CSpec, **n_steps), st.builds(A3CSpec, **n_steps), impalas)
 budgets = st.one_of(
     st.builds(Budget, total_steps=st.integers(1, 10**12)),
     st.builds(Budget, minutes=st.floats(1e-3, 1e5)),
@@ -99,6 +129,39 @@ def test_a_minimal_file_is_enough() -> None:
     assert build_spec(RunSpec, {"env": {"id": "CartPole-v1"}}) == RUN
 
 
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_an_algorithm_is_told_by_its_name_and_reads_back_from_yaml(name: str, tmp_path: Path) -> None:
+    spec = build_spec(RunSpec, {"env": {"id": "CartPole-v1"}, "algo": {"name": name, "gamma": 0.5}})
+    assert type(spec.algo) is ALGORITHMS[name]
+    assert spec.algo == ALGORITHMS[name](gamma=0.5)
+    path = tmp_path / "spec.yaml"
+    path.write_text(dump_yaml(spec))
+    assert build_spec(RunSpec, load_yaml(path)) == spec
+    # A spec that is already built may be handed in as well, and copied with another field.
+    assert RunSpec(env=spec.env, algo=spec.algo) == spec
+    assert spec.model_copy(update={"seed": 1}).algo == spec.algo
+
+
+def test_an_algorithm_without_a_name_is_ppo() -> None:
+    spec = build_spec(RunSpec, {"env": {"id": "CartPole-v1"}, "algo": {"num_epochs": 3}})
+    assert spec.algo == PPOSpec(num_epochs=3)
+    assert RUN.algo == PPOSpec()
+
+
+def test_every_algorithm_has_a_name_of_its_own() -> None:
+    assert {name: cls().name for name, cls in ALGORITHMS.items()} == {name: name for name in get_args(AlgoName)}
+    assert len(set(ALGORITHMS.values())) == len(ALGORITHMS)
+
+
+@pytest.mark.parametrize(
+    ("fields", "steps"),
+    [({}, 0), ({"batch_size": 64}, 64), ({"batch_size": 64, "updates_per_iteration": 8}, 512)],
+)
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_an_iteration_is_all_its_updates(name: str, fields: dict[str, int], steps: int) -> None:
+    assert ALGORITHMS[name](**fields).steps_per_iteration == steps
+
+
 def test_tuples_among_the_keyword_arguments_become_lists() -> None:
     spec = EnvSpec(id="x", kwargs={"size": (64, 64), "deep": {1: (2,)}})
     assert spec.kwargs == {"size": [64, 64], "deep": {"1": [2]}}
@@ -132,7 +195,19 @@ def test_specs_are_frozen() -> None:
         ({"algo": {"batch_size": 0}}, "algo.batch_size: .*greater than 0"),
         ({"algo": {"batch_size": 2.5}}, "algo.batch_size: .*integer"),
         ({"algo": {"num_epochs": "many"}}, 'algo.num_epochs: .*integer.*, got "many"'),
-        ({"algo": {"name": "dqn"}}, 'algo.name: expected ppo, a2c, a3c or impala, got "dqn"'),
+        ({"algo": {"name": "dqn"}}, 'algo.name: expected ppo, a2c, a3c or impala, got "dqn"; use one of them'),
+        ({"algo": {"name": "impalla"}}, r"algo.name: expected .*, got \"impalla\"; did you mean 'impala'\?"),
+        ({"algo": {"name": "a2c", "vtrace_lambda": 1}}, r"'algo.vtrace_lambda'; did you mean 'gae_lambda'\?"),
+        ({"algo": {"name": "impala", "vtrace_lamda": 1}}, r"'algo.vtrace_lamda'; did you mean 'vtrace_lambda'\?"),
+        ({"algo": {"name": "a2c", "num_epochs": 3}}, "unknown key 'algo.num_epochs'; "),
+        ({"algo": {"name": "a3c", "rmsprop_deca": 3}}, r"'algo.rmsprop_deca'; did you mean 'rmsprop_decay'\?"),
+        ({"algo": {"name": "a2c", "network": {"torsoo": "mlp"}}}, r"'algo.network.torsoo'; did you mean 'torso'\?"),
+        ({"algo": {"name": "impala", "rho_bar": 0}}, "my.yaml: algo.rho_bar: .*greater than 0, got 0"),
+        ({"algo": {"name": "impala", "rollout_length": 0}}, "algo.rollout_length: .*greater than 0, got 0"),
+        ({"algo": {"name": "a2c", "rmsprop_decay": 1}}, "algo.rmsprop_decay: .*less than 1, got 1"),
+        ({"algo": {"name": "a3c", "optimizer": "sgd"}}, "algo.optimizer: expected 'adam' or 'rmsprop', got \"sgd\""),
+        ({"algo": {"updates_per_iteration": 0}}, "algo.updates_per_iteration: .*greater than 0, got 0"),
+        ({"algo": "a2c"}, 'algo: .*, got "a2c"'),
         ({"plan": {"backend": "carrier-pigeon"}}, "plan.backend: .*'serial'.*'shm'"),
         ({"plan": {"num_env_runners": -1}}, "plan.num_env_runners: .*greater than or equal to 0"),
         ({"plan": {"num_envs_per_env_runner": 0}}, "plan.num_envs_per_env_runner: .*greater than or equal to 1"),
@@ -147,6 +222,29 @@ def test_specs_are_frozen() -> None:
             "plan: backend serial .*got num_env_runners 2; use num_env_runners 0, or backend shm",
         ),
         ({"plan": {"backend": "shm"}}, "plan: backend shm needs at least one runner process, got num_env_runners 0"),
+        ({"plan": {"inference": "runner"}}, "plan: inference runner needs at least one runner process, got num_env_ru"),
+        ({"plan": {"schedule": "async"}}, "plan: schedule async needs at least one runner process, got num_env_runn"),
+        ({"plan": {"schedule": "pipelined"}}, "plan: schedule pipelined needs at least one runner process, got num_e"),
+        (
+            {"plan": {"num_env_runners": 2, "inference": "runner", "schedule": "pipelined"}},
+            "plan: schedule pipelined .*got inference runner; use inference learner, or schedule sync",
+        ),
+        (
+            {"plan": {"num_env_runners": 2, "inference": "learner", "schedule": "async"}},
+            "plan: schedule async needs a policy in each runner, got inference learner; use inference runner or auto",
+        ),
+        (
+            {"plan": {"num_env_runners": 2, "inference": "runner", "backend": "pipe"}},
+            "plan: with the policy in the runners, .*got backend pipe; use backend auto",
+        ),
+        (
+            {"plan": {"num_env_runners": 2, "schedule": "async", "backend": "native"}},
+            "plan: with the policy in the runners, .*got backend native; use backend auto",
+        ),
+        (
+            {"plan": {"num_env_runners": 1, "num_envs_per_env_runner": 1, "schedule": "pipelined"}},
+            "plan: schedule pipelined needs two environments or more, got 1; use schedule sync",
+        ),
         ({"budget": {}}, "budget: expected exactly one of total_steps, minutes and iterations, got none"),
         ({"budget": {"minutes": 1, "iterations": 2}}, "budget: expected exactly one .*got minutes and iterations"),
         ({"budget": {"minutes": 0}}, "budget.minutes: .*greater than 0"),
@@ -182,6 +280,108 @@ def test_a_plan_counts_its_environments(plan: Plan) -> None:
     assert plan.num_envs == (plan.num_env_runners or 1) * plan.num_envs_per_env_runner
     assert plan.resolved_backend == ("shm" if plan.num_env_runners else "serial")
     assert plan.label == f"{plan.num_env_runners}x{plan.num_envs_per_env_runner}"
+
+
+# Who acts and who waits.
+
+
+def test_every_combination_of_a_plan_suits_an_algorithm_or_is_refused_in_one_sentence() -> None:
+    outcomes = set()
+    for backend, runners, envs, inference, schedule, name in itertools.product(
+        get_args(Backend), (0, 1, 2), (1, 2), get_args(Inference), get_args(Schedule), ALGORITHMS
+    ):
+        fields = {
+            "backend": backend,
+            "num_env_runners": runners,
+            "num_envs_per_env_runner": envs,
+            "inference": inference,
+            "schedule": schedule,
+        }
+        outcomes.add((name, assert_suits_or_is_refused(fields, name)))
+    # Everything happens: refused as a plan, refused for the algorithm, and every way of running that it may take.
+    ways = {
+        "ppo": {"learner sync", "learner pipelined", "runner sync"},
+        "a2c": {"learner sync", "learner pipelined", "runner sync"},
+        "a3c": {"runner async"},
+        "impala": {"learner sync", "learner pipelined", "runner sync", "runner async"},
+    }
+    assert outcomes == {(name, way) for name, some in ways.items() for way in {"no plan", "refused", *some}}
+
+
+def assert_suits_or_is_refused(fields: dict[str, Any], name: str) -> str:
+    """Check what comes of a plan for an algorithm, and say in a word or two what it was."""
+    try:
+        plan = build_spec(Plan, fields)
+    except SpecError as error:
+        assert_one_sentence(str(error))
+        return "no plan"
+    try:
+        filled = plan.for_algorithm(name)
+    except PlanError as error:
+        assert_one_sentence(str(error))
+        assert str(error).startswith("expected ")
+        return "refused"
+    assert "auto" not in (filled.inference, filled.schedule)
+    assert build_spec(Plan, filled.model_dump()) == filled  # still a plan, when its spec.yaml is read again
+    assert filled.for_algorithm(name) == filled
+    for field, value in fields.items():  # what was given stands
+        assert getattr(filled, field) == value or (field in ("inference", "schedule") and value == "auto")
+    if filled.inference == "runner":
+        assert filled.num_env_runners > 0
+        assert filled.resolved_backend == "shm"
+    return f"{filled.inference} {filled.schedule}"
+
+
+def assert_one_sentence(text: str) -> None:
+    assert "\n" not in text
+    assert ", got " in text
+    assert re.search(r"; (use|leave) ", text), text
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "inference", "schedule"),
+    [
+        ("ppo", {}, "learner", "sync"),
+        ("ppo", {"num_env_runners": 4}, "learner", "sync"),
+        ("ppo", {"num_env_runners": 4, "inference": "runner"}, "runner", "sync"),
+        ("a2c", {"num_env_runners": 4}, "learner", "sync"),
+        ("a2c", {"num_env_runners": 4, "schedule": "pipelined"}, "learner", "pipelined"),
+        ("a3c", {"num_env_runners": 1}, "runner", "async"),
+        ("impala", {}, "learner", "sync"),
+        ("impala", {"num_env_runners": 4}, "runner", "async"),
+        ("impala", {"num_env_runners": 4, "inference": "learner"}, "learner", "sync"),
+        ("impala", {"num_env_runners": 4, "schedule": "sync"}, "learner", "sync"),
+        ("impala", {"num_env_runners": 4, "schedule": "sync", "backend": "pipe"}, "learner", "sync"),
+    ],
+)
+def test_what_is_left_open_is_what_suits_the_algorithm(
+    name: str, fields: dict[str, Any], inference: str, schedule: str
+) -> None:
+    plan = Plan(**fields).for_algorithm(name)
+    assert (plan.inference, plan.schedule) == (inference, schedule)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("a3c", {}, "expected a runner process or more for a3c, got num_env_runners 0; use num_env_runners 1"),
+        ("a3c", {"num_env_runners": 2, "schedule": "sync"}, "for a3c, got sync and learner; leave them out, or use a"),
+        ("a3c", {"num_env_runners": 2, "inference": "learner"}, "for a3c, got async and learner; leave them out"),
+        ("ppo", {"num_env_runners": 2, "schedule": "async"}, "corrects for lag .*got ppo; use algo impala or a3c"),
+        ("a2c", {"num_env_runners": 2, "schedule": "async"}, "corrects for lag .*got a2c; use algo impala or a3c"),
+        (
+            "a3c",
+            {"num_env_runners": 2, "backend": "pipe"},
+            "backend auto for a3c .*got pipe; use backend auto$",
+        ),
+        ("impala", {"num_env_runners": 2, "backend": "thread"}, "got thread; use backend auto, or schedule sync$"),
+    ],
+)
+def test_an_algorithm_that_cannot_learn_in_this_way_says_what_would(
+    name: str, fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(PlanError, match=message):
+        Plan(**fields).for_algorithm(name)
 
 
 def test_a_chosen_backend_stands() -> None:
@@ -313,7 +513,7 @@ def test_merging_lets_the_override_win_and_keeps_the_rest(base: dict[str, Any], 
 
 
 def test_every_spec_refuses_unknown_keys() -> None:
-    for cls in Spec.__subclasses__():
+    for cls in (*Spec.__subclasses__(), *ALGORITHMS.values()):
         assert cls.model_config["extra"] == "forbid"
         assert cls.model_config["frozen"] is True
 

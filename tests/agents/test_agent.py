@@ -76,6 +76,16 @@ def test_noise_of_an_environment_does_not_depend_on_how_many_there_are(agent: Ag
     np.testing.assert_array_equal(few, many[:, :3])
 
 
+@pytest.mark.parametrize("first_env", [0, 1, 3, 7])
+def test_the_noise_of_some_environments_is_their_columns_of_the_noise_of_all(agent: Agent, first_env: int) -> None:
+    """Runners draw the noise of their own environments; together it is what the learner would have drawn."""
+    start = np.array([0, 5, 1000, 2, 2, 0, 7, 9], np.int32)
+    whole = noise_of(agent, KEY, start, 4)
+    share = np.asarray(compiled(agent, "noise", 2)(KEY, start[first_env:], 4, first_env))
+    np.testing.assert_array_equal(share, whole[:, first_env:])
+    assert first_env == 0 or not np.array_equal(noise_of(agent, KEY, start[first_env:], 4), share)
+
+
 def test_noise_differs_between_environments_steps_and_runs(agent: Agent) -> None:
     noise = np.asarray(noise_of(agent, KEY, np.zeros(16, np.int32), 4))
     other = np.asarray(noise_of(agent, jax.random.key(12), np.zeros(16, np.int32), 4))
@@ -98,6 +108,46 @@ def test_gaussian_actions_are_mean_plus_noise(agent: Agent) -> None:
     mean = np.asarray(mode(agent, policy, observations))
     sampled = act(agent, policy, noise, np.ones(3, np.int32), observations)
     np.testing.assert_allclose(sampled, mean + np.asarray(noise[1]) * [0.5, 2.0], rtol=1e-5)
+
+
+def likely(logits: NDArray[Any], log_std: Any, actions: NDArray[Any]) -> NDArray[np.float64]:
+    """Return log-probabilities of actions in float64, from logits."""
+    if log_std is None:
+        shares = np.exp(logits.astype(np.float64))
+        shares /= shares.sum(-1, keepdims=True)
+        return np.log(np.take_along_axis(shares, actions[..., None], -1)[..., 0])
+    std = np.exp(np.asarray(log_std, np.float64))
+    density = np.exp(-(((actions - logits) / std) ** 2) / 2) / (std * np.sqrt(2 * np.pi))
+    return np.log(density).sum(-1)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "discrete"])
+def test_log_probs_are_those_of_the_logits_that_acting_sampled_from(
+    kind: str, agent: Agent, discrete_agent: Agent
+) -> None:
+    chosen = agent if kind == "gaussian" else discrete_agent
+    policy = init(chosen, jax.random.key(0))
+    if kind == "gaussian":
+        stats = RunningStats(np.array([1, 2, 3], np.float32), np.array([4, 9, 16], np.float32), np.float32(100))
+        policy = replace(policy, log_std=np.log([0.5, 2.0]).astype(np.float32), observation_stats=stats)
+    observations = np.random.default_rng(0).normal(1, 3, size=(4, 3, 3)).astype(np.float32)
+    noise = noise_of(chosen, KEY, np.zeros(3, np.int32), 4)
+    actions = np.stack([act(chosen, policy, noise, np.full(3, t), observations[t]) for t in range(4)])
+    log_probs = np.asarray(compiled(chosen, "log_probs")(pack(chosen, policy), observations, actions))
+    assert log_probs.shape == (4, 3)
+    assert log_probs.dtype == np.float32
+
+    @jax.jit
+    def from_logits(policy: PolicyState) -> tuple[jax.Array, jax.Array]:
+        logits = chosen.network.logits(policy.params, chosen.normalise(policy, chosen.encode(observations)))
+        return logits, chosen.distribution.log_prob(logits, policy.log_std, actions)
+
+    logits, by_distribution = map(np.asarray, from_logits(policy))
+    np.testing.assert_allclose(log_probs, likely(logits, policy.log_std, actions), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(log_probs, by_distribution, rtol=1e-5, atol=1e-6)
+    # One row at a time is the same: actors ask for a whole rollout, and it was acted step by step.
+    rows = [compiled(chosen, "log_probs")(pack(chosen, policy), observations[t], actions[t]) for t in range(4)]
+    np.testing.assert_allclose(log_probs, np.stack(rows), rtol=1e-5, atol=1e-6)
 
 
 def test_observations_are_scaled_by_the_statistics_of_the_policy(agent: Agent) -> None:

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from numpy.typing import NDArray
+from slow_policy import forward, slow_log_prob_and_entropy
+from small_batches import ACTIONS, BOX, ENDS, D, N, T, arrays, assert_trees_equal, make_batch, randomise
 
 from paceline.agents.agent import Agent
 from paceline.agents.encoding import Encoded
@@ -21,9 +23,6 @@ from paceline.agents.ppo import PPO, Samples
 from paceline.errors import SpecError
 from paceline.spec import NetworkSpec, PPOSpec
 
-T, N, D = 6, 2, 3
-BOX = spaces.Box(-np.inf, np.inf, (D,))
-ACTIONS: dict[str, gymnasium.Space[Any]] = {"gaussian": spaces.Box(-1, 1, (2,)), "discrete": spaces.Discrete(3)}
 FIELDS: dict[str, Any] = {
     "batch_size": T * N,
     "minibatch_size": 4,
@@ -50,18 +49,7 @@ def learner(kind: str = "gaussian", **fields: Any) -> tuple[PPO, Callable[..., A
 def fresh_state(kind: str = "gaussian") -> LearnerState:
     """Return a state whose policy is no longer nearly uniform."""
     ppo, _ = learner(kind)
-    state = jax.jit(ppo.init, static_argnums=1)(jax.random.key(0), N)
-    rng = np.random.default_rng(42)
-
-    def draw(leaf: jax.Array) -> NDArray[np.float32]:
-        return rng.normal(scale=0.5, size=leaf.shape).astype(np.float32)
-
-    policy = replace(
-        state.policy,
-        params=jax.tree.map(draw, state.policy.params),
-        log_std=None if state.policy.log_std is None else draw(state.policy.log_std),
-    )
-    return replace(state, policy=policy)
+    return randomise(jax.jit(ppo.init, static_argnums=1)(jax.random.key(0), N))
 
 
 UNSCALED: dict[str, Any] = {"normalize_observations": False, "normalize_rewards": False}
@@ -73,64 +61,12 @@ def unscaled_state() -> LearnerState:
     return replace(state, policy=replace(state.policy, observation_stats=None), return_stats=None)
 
 
-def make_batch(kind: str = "gaussian", *, seed: int = 0, terminations: Any = (), truncations: Any = ()) -> Batch:
-    """Return experience that ends at the given (t, n), as ``SAME_STEP`` mode delivers it."""
-    rng = np.random.default_rng(seed)
-    terminated, truncated = np.zeros((T, N), bool), np.zeros((T, N), bool)
-    for place in terminations:
-        terminated[place] = True
-    for place in truncations:
-        truncated[place] = True
-    finals = np.zeros((4, D), np.float32)
-    finals[: len(truncations)] = rng.normal(size=(len(truncations), D))
-    rows = np.full(4, T * N, np.int32)
-    rows[: len(truncations)] = [t * N + n for t, n in truncations]
-    actions = rng.integers(3, size=(T, N)) if kind == "discrete" else rng.normal(size=(T, N, 2)).astype(np.float32)
-    return Batch(
-        observations=(rng.normal(size=(T + 1, N, D)) * [1, 5, 0.1] + [0, 3, 0]).astype(np.float32),
-        actions=actions.astype(np.int32) if kind == "discrete" else actions,
-        rewards=rng.normal(size=(T, N)).astype(np.float32),
-        terminated=terminated,
-        truncated=truncated,
-        valid=np.ones((T, N), bool),
-        final_observations=finals,
-        final_rows=rows,
-    )
-
-
 def permutations(num_epochs: int = 2, seed: int = 0) -> NDArray[np.int32]:
     rng = np.random.default_rng(seed)
     return np.stack([rng.permutation(T * N) for _ in range(num_epochs)]).astype(np.int32)
 
 
-def arrays(tree: Any) -> list[NDArray[Any]]:
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
-
-
-def assert_trees_equal(left: Any, right: Any) -> None:
-    jax.tree.map(np.testing.assert_array_equal, left, right)
-
-
 # The oracle: float64, loops where loops say more, nothing of JAX.
-
-
-def forward(net: Any, x: NDArray[Any]) -> NDArray[np.float64]:
-    layers = net["params"]
-    hidden = np.tanh(x @ np.asarray(layers["Dense_0"]["kernel"], np.float64) + np.asarray(layers["Dense_0"]["bias"]))
-    return hidden @ np.asarray(layers["Dense_1"]["kernel"], np.float64) + np.asarray(layers["Dense_1"]["bias"])
-
-
-def slow_log_prob_and_entropy(
-    kind: str, params: Any, log_std: Any, x: NDArray[Any], actions: NDArray[Any]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    logits = forward(params["actor"], x)
-    if kind == "discrete":
-        log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-        chosen = np.take_along_axis(log_probs, actions[..., None], -1)[..., 0]
-        return chosen, -(np.exp(log_probs) * log_probs).sum(-1)
-    std = np.exp(np.asarray(log_std, np.float64))
-    density = np.exp(-(((actions - logits) / std) ** 2) / 2) / (std * np.sqrt(2 * np.pi))
-    return np.log(density).sum(-1), np.full(x.shape[:-1], np.log(std * np.sqrt(2 * np.pi * np.e)).sum())
 
 
 def slow_loss(kind: str, spec: PPOSpec, trainable: Any, samples: Samples) -> dict[str, float]:
@@ -310,9 +246,6 @@ def slow_prepare(ppo: PPO, state: LearnerState, batch: Batch) -> dict[str, NDArr
         "advantages": advantages,
         "returns": advantages + values,
     }
-
-
-ENDS: dict[str, Any] = {"terminations": [(1, 0)], "truncations": [(3, 0), (0, 1), (T - 1, 1)]}
 
 
 @pytest.mark.parametrize("kind", ACTIONS)

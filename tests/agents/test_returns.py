@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from slow_targets import Steps, one_trajectory, random_steps, slow_gae, slow_return, slow_sums
 
 from paceline.agents.returns import discounted_sums, gae
 
@@ -21,65 +20,8 @@ _gae = jax.jit(
 )
 _sums = jax.jit(lambda rewards, done, carry, gamma: discounted_sums(rewards, done, carry, gamma=gamma))
 
-Experience = dict[str, NDArray[Any]]
 
-
-def slow_gae(x: Experience, gamma: float, lam: float) -> NDArray[np.float64]:
-    """A_t = sum over l of (gamma lambda)^l delta_{t+l}, up to the end of the episode or of the rollout."""
-    num_steps, num_envs = x["rewards"].shape
-    advantages = np.zeros((num_steps, num_envs))
-    for n in range(num_envs):
-        for t in range(num_steps):
-            for k in range(t, num_steps):
-                bootstrap = 0.0 if x["terminated"][k, n] else float(x["next_values"][k, n])
-                delta = float(x["rewards"][k, n]) + gamma * bootstrap - float(x["values"][k, n])
-                advantages[t, n] += (gamma * lam) ** (k - t) * delta
-                if x["done"][k, n]:
-                    break
-    return advantages
-
-
-def slow_return(x: Experience, gamma: float) -> NDArray[np.float64]:
-    """Discounted rewards up to the end of the episode, plus the value of where it was cut unless it terminated."""
-    num_steps, num_envs = x["rewards"].shape
-    returns = np.zeros((num_steps, num_envs))
-    for n in range(num_envs):
-        for t in range(num_steps):
-            last = next((k for k in range(t, num_steps) if x["done"][k, n]), num_steps - 1)
-            returns[t, n] = sum(gamma ** (k - t) * float(x["rewards"][k, n]) for k in range(t, last + 1))
-            if not x["terminated"][last, n]:
-                returns[t, n] += gamma ** (last - t + 1) * float(x["next_values"][last, n])
-    return returns
-
-
-def slow_sums(rewards: NDArray[Any], done: NDArray[Any], carry: NDArray[Any], gamma: float) -> NDArray[np.float64]:
-    """G_t = sum over k of gamma^(t - k) r_k since the episode began, with what came before the rollout."""
-    num_steps, num_envs = rewards.shape
-    sums = np.zeros((num_steps, num_envs))
-    for n in range(num_envs):
-        for t in range(num_steps):
-            ends = np.flatnonzero(done[:t, n])
-            first = 0 if not len(ends) else int(ends[-1]) + 1
-            sums[t, n] = sum(gamma ** (t - k) * float(rewards[k, n]) for k in range(first, t + 1))
-            if not len(ends):
-                sums[t, n] += gamma ** (t + 1) * float(carry[n])
-    return sums
-
-
-def experience(seed: int, num_steps: int, num_envs: int, end_share: float = 0.3) -> Experience:
-    rng = np.random.default_rng(seed)
-    shape = (num_steps, num_envs)
-    terminated, truncated = rng.random(shape) < end_share / 2, rng.random(shape) < end_share / 2
-    return {
-        "rewards": rng.normal(size=shape).astype(np.float32),
-        "values": rng.normal(size=shape).astype(np.float32),
-        "next_values": rng.normal(size=shape).astype(np.float32),
-        "terminated": terminated,
-        "done": terminated | truncated,
-    }
-
-
-def run_gae(x: Experience, gamma: float, lam: float) -> NDArray[np.float32]:
+def run_gae(x: Steps, gamma: float, lam: float) -> NDArray[np.float32]:
     return np.asarray(
         _gae(
             x["rewards"], x["values"], x["next_values"], x["terminated"], x["done"], np.float32(gamma), np.float32(lam)
@@ -87,8 +29,8 @@ def run_gae(x: Experience, gamma: float, lam: float) -> NDArray[np.float32]:
     )
 
 
-experiences = st.builds(
-    experience,
+steps = st.builds(
+    random_steps,
     seed=st.integers(0, 2**31),
     num_steps=st.sampled_from([1, 2, 9]),
     num_envs=st.sampled_from([1, 3]),
@@ -97,30 +39,29 @@ experiences = st.builds(
 shares = st.floats(0.0, 1.0, width=32)
 
 
-@given(experiences, shares, shares)
+@given(steps, shares, shares)
 @settings(max_examples=60, deadline=None)
-def test_gae_is_the_sum_of_the_paper(x: Experience, gamma: float, lam: float) -> None:
+def test_gae_is_the_sum_of_the_paper(x: Steps, gamma: float, lam: float) -> None:
     np.testing.assert_allclose(run_gae(x, gamma, lam), slow_gae(x, gamma, lam), rtol=2e-4, atol=2e-5)
 
 
-@given(experiences, shares)
+@given(steps, shares)
 @settings(max_examples=40, deadline=None)
-def test_with_lambda_1_advantage_is_return_minus_value(x: Experience, gamma: float) -> None:
-    # Within an episode the state that a step leads to is the next step's own.
-    x["next_values"][:-1] = np.where(x["done"][:-1], x["next_values"][:-1], x["values"][1:])
+def test_with_lambda_1_advantage_is_return_minus_value(x: Steps, gamma: float) -> None:
+    x = one_trajectory(x)
     np.testing.assert_allclose(run_gae(x, gamma, 1.0) + x["values"], slow_return(x, gamma), rtol=2e-4, atol=2e-5)
 
 
-@given(experiences, shares)
+@given(steps, shares)
 @settings(max_examples=40, deadline=None)
-def test_with_lambda_0_advantage_is_the_one_step_error(x: Experience, gamma: float) -> None:
+def test_with_lambda_0_advantage_is_the_one_step_error(x: Steps, gamma: float) -> None:
     td_error = x["rewards"] + gamma * np.where(x["terminated"], 0, x["next_values"]) - x["values"]
     np.testing.assert_allclose(run_gae(x, gamma, 0.0), td_error, rtol=1e-5, atol=1e-6)
 
 
 def test_gae_of_an_episode_worked_by_hand() -> None:
     # gamma = 1/2, lambda = 1/2; truncated after step 1 (last state worth 8), terminated after step 2.
-    column: Experience = {
+    column: Steps = {
         "rewards": np.array([[1.0], [2.0], [3.0]], np.float32),
         "values": np.array([[1.0], [2.0], [4.0]], np.float32),
         "next_values": np.array([[2.0], [8.0], [100.0]], np.float32),
@@ -132,7 +73,7 @@ def test_gae_of_an_episode_worked_by_hand() -> None:
 
 
 def test_termination_forgets_the_last_state_and_truncation_does_not() -> None:
-    x = experience(3, 9, 3)
+    x = random_steps(3, 9, 3)
     other = {**x, "next_values": x["next_values"] + 1000}
     changed = np.abs(run_gae(x, 0.9, 0.0) - run_gae(other, 0.9, 0.0)) > 1
     np.testing.assert_array_equal(changed, ~x["terminated"])
@@ -142,7 +83,7 @@ def test_termination_forgets_the_last_state_and_truncation_does_not() -> None:
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
 def test_what_follows_an_episode_never_leaks_into_it(poison: float) -> None:
-    x = experience(1, 9, 3, end_share=0.0)
+    x = random_steps(1, 9, 3, end_share=0.0)
     x["done"][4] = True
     clean = run_gae(x, 0.99, 0.95)
     x["rewards"][5:] = poison

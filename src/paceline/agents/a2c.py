@@ -127,7 +127,7 @@ class A2C:
         if spec.normalize_advantages:
             centred = advantages - mean(advantages)
             advantages = centred / (jnp.sqrt(mean(jnp.square(centred))) + 1e-8)
-        log_probs = distribution.log_prob(logits[:-1], log_std, batch.actions)
+        log_probs = distribution.log_prob(logits[:-1], log_std, experience.actions)
         policy_loss = -mean(advantages * log_probs)
         value_loss = 0.5 * mean(jnp.square(values - returns))
         entropy = mean(distribution.entropy(logits[:-1], log_std))

@@ -77,7 +77,8 @@ class Experience(NamedTuple):
     """A batch in the form that losses read.
 
     Attributes:
-        encoded: normalised observations, ``[T + 1, N, ..]``.
+        encoded: normalised observations, ``[T + 1, N, ..]``; those that nothing is learnt from are 0.
+        actions: ``[T, N, *action]``, before clipping to bounds; 0 in reset rows.
         final: normalised last observations of truncated episodes, ``[K, ..]``.
         rewards: float32 ``[T, N]``, scaled if the run scales them; 0 in reset rows.
         done: bool ``[T, N]``, terminated or truncated.
@@ -85,6 +86,7 @@ class Experience(NamedTuple):
     """
 
     encoded: Encoded
+    actions: jax.Array
     final: Encoded
     rewards: jax.Array
     done: jax.Array
@@ -153,13 +155,27 @@ def scaled(agent: Agent, state: LearnerState, batch: Batch) -> Experience:
     rewards = jnp.where(batch.valid, batch.rewards, 0.0)
     if state.return_stats is not None:
         rewards = scale_rewards(state.return_stats, rewards)
+    none = jnp.zeros_like(batch.valid[:1])
+    # The last observation of an episode that terminated has no value; in ``NEXT_STEP`` mode the reset row holds it.
+    read = jnp.concatenate([batch.valid, none]) | jnp.concatenate([none, ~batch.terminated])
+    encoded = agent.normalise(state.policy, agent.encode(batch.observations))
     return Experience(
-        encoded=agent.normalise(state.policy, agent.encode(batch.observations)),
+        encoded=jax.tree.map(lambda x: clear_rows(x, read), encoded),
+        actions=clear_rows(batch.actions, batch.valid),
         final=agent.normalise(state.policy, agent.encode(batch.final_observations)),
         rewards=rewards,
         done=batch.terminated | batch.truncated,
         weights=batch.valid.astype(jnp.float32),
     )
+
+
+def clear_rows(x: jax.Array, kept: jax.Array) -> jax.Array:
+    """Return ``x`` ``[T, N, ..]`` with 0 where ``kept`` ``[T, N]`` is False."""
+    # A weight of 0 does not silence NaN or infinity, in gradients least of all (0 * inf = NaN). Integers (images,
+    # labels) are always finite and stay uncopied.
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return x
+    return jnp.where(kept.reshape(*kept.shape, *(1,) * (x.ndim - kept.ndim)), x, 0)
 
 
 def next_values(values: jax.Array, final_values: jax.Array, final_rows: jax.Array) -> jax.Array:

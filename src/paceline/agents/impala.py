@@ -93,7 +93,7 @@ class Impala:
         logits, all_values = network.logits_and_value(params, experience.encoded)
         final_values = network.value(params, experience.final)
         values = all_values[:-1]
-        log_probs = distribution.log_prob(logits[:-1], log_std, batch.actions)
+        log_probs = distribution.log_prob(logits[:-1], log_std, experience.actions)
         behaviour = log_probs if batch.log_probs is None else batch.log_probs
         log_ratios = jnp.where(experience.weights > 0, log_probs - behaviour, 0.0)
         targets = jax.lax.stop_gradient(

@@ -20,6 +20,7 @@ from paceline.agents.experience import (
     Batch,
     LearnerState,
     all_finite,
+    clear_rows,
     descend,
     explained_variance,
     fresh_state,
@@ -172,9 +173,7 @@ class PPO:
             experience.before, batch.actions, log_probs, advantages, advantages + values[:-1], values[:-1], weights
         )
         # The size is named, not inferred with -1: beside images alone, the encoded vector has no numbers at all.
-        samples = jax.tree.map(
-            lambda x: _clear_where_invalid(x, batch.valid).reshape(weights.size, *x.shape[2:]), samples
-        )
+        samples = jax.tree.map(lambda x: clear_rows(x, batch.valid).reshape(weights.size, *x.shape[2:]), samples)
         return state, samples
 
     def _metrics(self, history: dict[str, jax.Array], trainable: Any, samples: Samples) -> dict[str, jax.Array]:
@@ -182,11 +181,3 @@ class PPO:
         metrics["explained_variance"] = explained_variance(samples.returns, samples.values, samples.weights)
         metrics["finite"] = all_finite(trainable, metrics["loss"])
         return metrics
-
-
-def _clear_where_invalid(x: jax.Array, valid: jax.Array) -> jax.Array:
-    # A weight of 0 does not silence NaN or infinity (0 * inf = NaN), so reset rows are emptied as well. Integer leaves
-    # (images, labels) are always finite and stay uncopied.
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        return x
-    return jnp.where(valid.reshape(*valid.shape, *(1,) * (x.ndim - valid.ndim)), x, 0)

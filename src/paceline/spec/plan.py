@@ -97,7 +97,8 @@ class Plan(Spec):
         """
         schedule, inference = self.schedule, self.inference
         if schedule == "auto":
-            lags = name == "a3c" or (name == "impala" and self.num_env_runners > 0 and inference != "learner")
+            could = self.num_env_runners > 0 and inference != "learner" and self.backend in ("auto", "shm")
+            lags = name == "a3c" or (name == "impala" and could)
             schedule = "async" if lags else "sync"
         if inference == "auto":
             inference = "runner" if schedule == "async" else "learner"
@@ -112,6 +113,12 @@ class Plan(Spec):
             raise PlanError(
                 f"expected an algorithm that corrects for lag with schedule async, got {name}; use algo impala or a3c, "
                 f"or schedule sync"
+            )
+        if inference == "runner" and self.backend not in ("auto", "shm"):
+            instead = ", or schedule sync" if name == "impala" else ""
+            raise PlanError(
+                f"expected backend auto for {name} with the policy in the runners, got {self.backend}; use backend "
+                f"auto{instead}"
             )
         return self.model_copy(update={"schedule": schedule, "inference": inference})
 

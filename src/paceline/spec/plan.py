@@ -115,10 +115,8 @@ class Plan(Spec):
                 f"or schedule sync"
             )
         if inference == "runner" and self.backend not in ("auto", "shm"):
-            instead = ", or schedule sync" if name == "impala" else ""
             raise PlanError(
-                f"expected backend auto for {name} with the policy in the runners, got {self.backend}; use backend "
-                f"auto{instead}"
+                f"expected backend auto for {name} with the policy in the runners, got {self.backend}; use backend auto"
             )
         return self.model_copy(update={"schedule": schedule, "inference": inference})
 

@@ -51,7 +51,8 @@ def test_presets_fill_in_a_spec_that_its_algorithm_takes(name: str, kind: str) -
     spec = filled_in(name, kind)
     assert type(spec) is ALGORITHMS[name]
     assert spec.name == name
-    assert None not in spec.model_dump().values()
+    open_fields = {field for field, value in spec.model_dump().items() if value is None}
+    assert open_fields <= {"rollout_length"}, "that depends on the plan"
     for field, value in PRESETS[name][kind].items():  # a preset for a field that there is not would be lost
         assert getattr(spec, field) == value
         assert field in ALGORITHMS[name].model_fields

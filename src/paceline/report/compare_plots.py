@@ -37,7 +37,7 @@ def draw_comparison(found: Standings) -> bytes:
 def comparison_figure(found: Standings) -> Figure:
     """Lay out the picture: header, then three rows of two panels."""
     count = len(found.standings)
-    rows_in = [6.0, max(3.6, 1.9 + 0.55 * count), max(4.4, 2.6 + 0.55 * count)]
+    rows_in = [6.0, max(3.6, 1.9 + 0.55 * count), _time_row_in(count)]
     first = found.standings[0].contender.runs[0].info
     what = f"{count} contenders, {sum(len(s.contender.runs) for s in found.standings)} runs"
     caption = caption_text(found.env_id, what, first.machine, first.timestamp)
@@ -50,6 +50,11 @@ def comparison_figure(found: Standings) -> Figure:
     time_panel(panels[4], found)
     improvement_panel(panels[5], found, styles)
     return figure
+
+
+def _time_row_in(count: int) -> float:
+    """Return the height of the row with the bars of time, and the legend below them, in inches."""
+    return max(4.4, 2.6 + 0.55 * count)
 
 
 def curves_panel(axes: Axes, found: Standings, styles: Styles, which: str) -> None:
@@ -146,7 +151,8 @@ def time_panel(axes: Axes, found: Standings) -> None:
     _name_rows(axes, [look.contender_name(standing) for standing in shown])
     axes.set_xlim(0, 100)
     axes.set_xlabel("% of wall time")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.36, -0.3), ncols=3, columnspacing=1.0, handlelength=1.4)
+    below = -0.75 / (_time_row_in(len(found.standings)) - 2.1)  # three quarters of an inch, however tall the panel is
+    axes.legend(loc="upper center", bbox_to_anchor=(0.36, below), ncols=3, columnspacing=1.0, handlelength=1.4)
 
 
 def improvement_panel(axes: Axes, found: Standings, styles: Styles) -> None:

@@ -43,7 +43,7 @@ def test_the_order_of_the_folders_is_kept_however_they_are_mixed() -> None:
         (
             {"algo": {**PPO, "network": {"hidden_sizes": [256, 256]}}},
             {},
-            ["ppo 0x16 network.hidden_sizes=256x256", "ppo 0x16 network.hidden_sizes=64x64"],
+            ["ppo 0x16 hidden_sizes=256x256", "ppo 0x16 hidden_sizes=64x64"],
         ),
         ({"plan": RUNNERS}, {"plan": {**RUNNERS, "inference": "learner"}}, ["ppo 2x8 runner", "ppo 2x8"]),
         (

@@ -87,6 +87,14 @@ def test_learning(improvement: Estimate | None, by_chance: float | None, learnt:
     assert duel_sentence(found, 450.0).endswith(f"; {clause}.")
 
 
+def test_what_few_samples_tell_is_told_with_its_doubt() -> None:
+    few = replace(DUEL, sps_ratio=estimate(1.9, 1.8, 2.0, 0.75), seconds_ratio=estimate(0.6, 0.5, 0.7, 0.75))
+    assert duel_sentence(few, 450.0).startswith(
+        "impala trains 1.90x as fast as ppo (75% 1.80 to 2.00) and reaches a return of 450 in 0.60 of its time (75% "
+        "0.50 to 0.70); which"
+    )
+
+
 def test_another_machine_is_said_where_speed_is() -> None:
     assert duel_sentence(replace(DUEL, machines="other"), 450.0).startswith(
         "impala, on another machine, trains 1.90x as fast as ppo and"

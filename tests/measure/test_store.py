@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import paceline
 from paceline.errors import OutputError, ResultsError
 from paceline.measure.result import ExperimentInfo, Results
-from paceline.measure.store import RunFolder, default_out, holds_run, load_progress, load_results
+from paceline.measure.store import RunFolder, default_compare_out, default_out, holds_run, load_progress, load_results
 from paceline.spec import EnvSpec, RunSpec, build_spec, load_yaml
 
 NOBODY_MAY_WRITE = pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -289,3 +289,11 @@ def test_default_folders_never_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     folders = [RunFolder(default_out("pkg.mod:Env-v0", "ppo")) for _ in range(3)]
     assert len({folder.path for folder in folders}) == 3
     assert all(folder.path.match(f"runs/pkg.mod-Env-v0-ppo-*-{os.getpid()}*") for folder in folders)
+
+
+def test_a_comparison_that_names_no_folder_gets_one_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = default_compare_out()
+    first.mkdir(parents=True)
+    assert first.parent.name == "runs" and first.name.startswith("compare-")
+    assert default_compare_out() != first

@@ -7,11 +7,18 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+sys.path.append(str(Path(__file__).parents[1] / "analysis" / "fakes"))
+
+from made_runs import three_contenders
+
+from paceline.analysis.standings import compare_runs
+from paceline.report.compare_page import render_compare_html
 from paceline.report.html import render_html
 from paceline.report.view import ReportInput
 
@@ -67,10 +74,10 @@ for (const frame of frames) {
 </script>"""
 
 
-def opened(source: ReportInput, folder: Path) -> tuple[dict[str, Any], list[str]]:
+def opened(page: str, folder: Path) -> tuple[dict[str, Any], list[str]]:
     """Return what the browser measured in both frames, and its console's lines."""
     host = folder / "host.html"
-    page = json.dumps(render_html(source)).replace("</", "<\\/").replace("<!--", "<\\!--")
+    page = json.dumps(page).replace("</", "<\\/").replace("<!--", "<\\!--")
     host.write_text(HOST.replace("PAGE", page), encoding="utf-8")
     assert BROWSER is not None
     done = subprocess.run(
@@ -86,11 +93,17 @@ def opened(source: ReportInput, folder: Path) -> tuple[dict[str, Any], list[str]
     return json.loads(html.unescape(found.group(1))), console
 
 
-@pytest.mark.parametrize("name", ["sweep", "train", "wide"])
+def page_of(name: str, request: pytest.FixtureRequest) -> str:
+    if name == "comparison":
+        return render_compare_html(compare_runs(three_contenders(), names=["ppo", "a_long_name_" * 5, "<b>impala</b>"]))
+    return render_html(request.getfixturevalue(name))
+
+
+@pytest.mark.parametrize("name", ["sweep", "train", "wide", "comparison"])
 def test_nothing_hangs_over_the_edge_and_the_console_is_silent(
     name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    measured, console = opened(request.getfixturevalue(name), tmp_path)
+    measured, console = opened(page_of(name, request), tmp_path)
     assert console == []
     assert set(measured) == {"phone", "desk"}
     for frame, width in (("phone", 390), ("desk", 1280)):
@@ -101,7 +114,7 @@ def test_nothing_hangs_over_the_edge_and_the_console_is_silent(
 
 
 def test_the_table_sorts_by_a_click(sweep: ReportInput, tmp_path: Path) -> None:
-    found = opened(sweep, tmp_path)[0]["phone"]
+    found = opened(render_html(sweep), tmp_path)[0]["phone"]
     assert found["before"] == "8x16"
     assert found["slowest_first"] == "1x1"  # failed plans stay below
     assert found["most_envs_first"] == "8x16"

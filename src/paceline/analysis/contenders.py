@@ -147,7 +147,7 @@ def _names(contenders: Sequence[Contender]) -> list[str]:
         words = [
             *(_plan_word(key, plan[key]) for key in _varying(plans, plan) if key not in (*_IN_THE_NAME, "backend")),
             *(_plan_word(key, plan[key]) for key in _varying(peers, plan) if key == "backend"),
-            *(f"{key}={_text(algo[key])}" for key in _varying(alike, algo)),
+            *(f"{key.rpartition('.')[2]}={_text(algo[key])}" for key in _varying(alike, algo)),
         ]
         parts.append(" ".join([_base_name(algo, plan), *(word for word in words if word)]))
     return [name if parts.count(name) == 1 else f"{name} #{index}" for index, name in enumerate(parts, 1)]

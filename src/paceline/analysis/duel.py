@@ -95,28 +95,41 @@ class Duel:
         return "better" if bounds.low > 0.5 else "worse"
 
 
-Side = tuple[str, Contender, Sequence[Sequence[float]], Mark | None, Sequence[float]]
-"""A contender's name, itself, steps per second of each run's iterations, its mark, and its seeds' scores."""
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of a duel.
+
+    Attributes:
+        contender: who.
+        speeds: steps per second of every iteration of each run.
+        mark: when the runs reached the common return, None where there is none.
+        scores: returns of the seeds at the point at which learning is compared.
+    """
+
+    contender: Contender
+    speeds: Sequence[Sequence[float]]
+    mark: Mark | None
+    scores: Sequence[float]
 
 
 def duel(reference: Side, challenger: Side) -> Duel:
     """Hold ``challenger`` against ``reference``."""
-    name, ours, our_speeds, our_mark, our_scores = challenger
-    base, theirs, their_speeds, their_mark, their_scores = reference
+    ours, theirs = challenger, reference
     sps_ratio = seconds_ratio = None
-    if any(our_speeds) and any(their_speeds):
-        sps_ratio = estimate_ratio(our_speeds, their_speeds)
-    if our_mark and their_mark and our_mark.seconds_median and their_mark.seconds_median:
-        seconds_ratio = estimate_ratio([our_mark.seconds], [their_mark.seconds])
+    if any(ours.speeds) and any(theirs.speeds):
+        sps_ratio = estimate_ratio(ours.speeds, theirs.speeds)
+    if ours.mark and theirs.mark and ours.mark.seconds_median and theirs.mark.seconds_median:
+        seconds_ratio = estimate_ratio([ours.mark.seconds], [theirs.mark.seconds])
+    scored = bool(ours.scores) and bool(theirs.scores)
     return Duel(
-        challenger=name,
-        reference=base,
-        machines=_machines(ours, theirs),
+        challenger=ours.contender.name,
+        reference=theirs.contender.name,
+        machines=_machines(ours.contender, theirs.contender),
         sps_ratio=sps_ratio,
         seconds_ratio=seconds_ratio,
-        improvement=probability_of_improvement(our_scores, their_scores) if our_scores and their_scores else None,
-        by_chance=exchange_probability(our_scores, their_scores) if our_scores and their_scores else None,
-        marks=(our_mark, their_mark),
+        improvement=probability_of_improvement(ours.scores, theirs.scores) if scored else None,
+        by_chance=exchange_probability(ours.scores, theirs.scores) if scored else None,
+        marks=(ours.mark, theirs.mark),
     )
 
 
@@ -188,8 +201,14 @@ def _speed_clause(item: Duel) -> str:
         return f"{ours} trains as fast as {item.reference} (within {SAME_WITHIN:.0%})"
     factor = f"{ratio.value:.2f}x" if ratio.value < 10 else f"{ratio.value:.0f}x"
     if item.speed == "higher":
-        return f"{ours} trains {factor} as fast as {item.reference}"
-    return f"{ours} trains at {factor} the speed of {item.reference}"
+        return f"{ours} trains {factor} as fast as {item.reference}{_doubt(ratio)}"
+    return f"{ours} trains at {factor} the speed of {item.reference}{_doubt(ratio)}"
+
+
+def _doubt(ratio: Estimate) -> str:
+    """Write the interval of what is told, where so few samples make it one of less than 95 %."""
+    sure = ratio.interval is None or ratio.interval.confidence >= CONFIDENCE
+    return "" if sure else f" ({interval_text(ratio)})"
 
 
 def _conjunction(item: Duel) -> str:
@@ -201,11 +220,12 @@ def _time_told(item: Duel, threshold: float, whose: str) -> str:
     """Say how the challenger's time to the common return compares with the reference's, which is ``whose`` time."""
     assert item.seconds_ratio is not None
     goal, ratio = f"a return of {return_text(threshold)}", item.seconds_ratio.value
+    doubt = _doubt(item.seconds_ratio)
     if item.time == "same":
         return f"reaches {goal} in {whose} time as well (within {SAME_WITHIN:.0%})"
     if item.time == "lower":
-        return f"reaches {goal} in {ratio:.2f} of {whose} time"
-    return f"needs {ratio:.2f}x {whose} time to reach {goal}"
+        return f"reaches {goal} in {ratio:.2f} of {whose} time{doubt}"
+    return f"needs {ratio:.2f}x {whose} time to reach {goal}{doubt}"
 
 
 def _time_untold(item: Duel, threshold: float) -> str:

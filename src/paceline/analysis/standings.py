@@ -15,7 +15,7 @@ import numpy as np
 from paceline.analysis.bottleneck import Bottleneck, PhaseShare, find_bottleneck, peak_memory_bytes
 from paceline.analysis.comparability import compared_notices
 from paceline.analysis.contenders import Contender, Difference, differences, group_runs
-from paceline.analysis.duel import Duel, Mark, duel, duel_sentence, leading
+from paceline.analysis.duel import Duel, Mark, Side, duel, duel_sentence, leading
 from paceline.analysis.learning import FINAL_SHARE, WINDOW_EPISODES, LearningCurve, learning_curve
 from paceline.analysis.over_seeds import estimate_iqm, iqm_band
 from paceline.analysis.rows import add_ledgers, run_ledger, throughput_samples
@@ -168,14 +168,11 @@ def compare_runs(runs: Sequence[TrainedRun], *, names: Sequence[str] = (), left_
     standings = [
         _standing(item, each, returns, threshold) for item, each, returns in zip(measured, curves, finals, strict=True)
     ]
-    samples = [throughput_samples(_results(item)) for item in measured]
-    duels = [
-        duel(
-            (standings[0].name, measured[0], samples[0], standings[0].mark, scores[0]),
-            (standing.name, contender, speeds, standing.mark, score),
-        )
-        for standing, contender, speeds, score in zip(standings[1:], measured[1:], samples[1:], scores[1:], strict=True)
+    sides = [
+        Side(item, throughput_samples(_results(item)), standing.mark, score)
+        for item, standing, score in zip(measured, standings, scores, strict=True)
     ]
+    duels = [duel(sides[0], side) for side in sides[1:]]
     lead = leading(duels)
     return Standings(
         headline=duel_sentence(lead, threshold),

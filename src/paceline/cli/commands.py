@@ -133,6 +133,37 @@ def run_report(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_compare(arguments: argparse.Namespace) -> int:
+    """Compare training runs: learning curves, speed, and which learns better, over their seeds."""
+    from paceline.analysis.standings import compare_runs
+    from paceline.measure.store import default_compare_out
+    from paceline.measure.trained_run import find_run_folders, load_trained_run
+
+    folders, left_out = find_run_folders([Path(folder) for folder in arguments.folders])
+    if len(folders) < 2:
+        raise RequestError(
+            f"expected two training runs or more, got {len(folders)} ({', '.join(map(str, folders))}); give the --out "
+            f"folders of `paceline train`, or folders of such folders"
+        )
+    names = arguments.names.split(",") if arguments.names is not None else ()
+    found = compare_runs(
+        [load_trained_run(folder) for folder in folders], names=names, left_out=[str(folder) for folder in left_out]
+    )
+
+    from paceline.report.write import write_comparison  # imports matplotlib, which no bad request has to wait for
+
+    paths = write_comparison(Path(arguments.out) if arguments.out else default_compare_out(), found)
+    if arguments.json:
+        from paceline.measure.result import dump_json
+        from paceline.report.compare_view import comparison_data
+
+        print(dump_json(comparison_data(found), indent=1))
+        return 0
+    print(paths.text.read_text(encoding="utf-8"))
+    print(f"text      {paths.text}\npicture   {paths.picture}\npage      {paths.page}")
+    return 0
+
+
 def run_evaluate(arguments: argparse.Namespace) -> int:
     """Play whole episodes with a trained policy."""
     from paceline.spec import Plan

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from paceline._version import __version__
 from paceline.cli.commands import (
     run_bench,
+    run_compare,
     run_config,
     run_doctor,
     run_evaluate,
@@ -29,6 +30,7 @@ examples:
   paceline sweep HalfCheetah-v5 --num-env-runners 0,1,2 --num-envs-per-env-runner 1,4,16 --out runs/sweep
   paceline bench HalfCheetah-v5 --num-envs 1,8,32,128
   paceline report runs/sweep
+  paceline compare runs/ppo runs/impala
   paceline evaluate runs/cartpole --episodes 100
   paceline export runs/cartpole --to numpy --out policy.npz
 
@@ -59,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_sweep(commands)
     _add_bench(commands)
     _add_report(commands)
+    _add_compare(commands)
     _add_evaluate(commands)
     _add_export(commands)
     return parser
@@ -309,6 +312,27 @@ def _add_report(commands: Any) -> None:
     parser = _command_parser(commands, "report", run_report, "example:\n  paceline report runs/sweep")
     parser.add_argument("folder", metavar="DIR", help="the --out folder of train, sweep or bench")
     parser.add_argument("--html", action="store_true", help="accepted for completeness: report.html is always written")
+
+
+def _add_compare(commands: Any) -> None:
+    parser = _command_parser(
+        commands,
+        "compare",
+        run_compare,
+        "Runs that differ in their seeds alone are one contender; the first contender is what the others are held\n"
+        "against. A folder of runs stands for the runs in it. One seed has no interval: train three or more.\n"
+        "\n"
+        "examples:\n"
+        "  paceline compare runs/ppo runs/impala\n"
+        "  paceline compare runs/ppo/seed0 runs/ppo/seed1 runs/ppo/seed2 runs/impala --out runs/ppo-impala\n"
+        "  paceline compare runs/ppo runs/ppo-quick --names usual,quick --json",
+    )
+    parser.add_argument(
+        "folders", nargs="+", metavar="DIR", help="the --out folders of train, or folders of such folders"
+    )
+    parser.add_argument("--names", metavar="A,B,..", help="names of the contenders, in the order of their folders")
+    parser.add_argument("--out", metavar="DIR", help="folder for the comparison (default runs/compare-<time>)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON instead of the text")
 
 
 def _add_evaluate(commands: Any) -> None:

@@ -26,25 +26,10 @@ from paceline.report.page_parts import (
     PhaseLine,
     PhasePart,
     PlanRow,
+    StackedBars,
+    TablePart,
 )
 from paceline.report.svg import Axis, Chart, Line, Mark, draw, marker_path
-
-
-@dataclass(frozen=True)
-class BenchTable:
-    """The table of all cases, in the shape that the table macro reads."""
-
-    caption: str
-    columns: tuple[Column, ...]
-    rows: tuple[PlanRow, ...]
-
-
-@dataclass(frozen=True)
-class BenchLedger:
-    """The stacked bars, in the shape that the ledger macro reads."""
-
-    ledger: LedgerPart
-    name_width: int
 
 
 @dataclass(frozen=True)
@@ -59,12 +44,12 @@ class BenchPage:
     facts: tuple[Fact, ...]
     paste: str
     reason: str
-    table: BenchTable
+    table: TablePart
     sentences: tuple[str, ...]
     contest_headings: tuple[str, ...]
     contests: tuple[tuple[str, ...], ...]
     charts: tuple[tuple[Chart, tuple[LegendItem, ...]], ...]
-    time: BenchLedger | None
+    time: StackedBars | None
     growth: tuple[str, ...]
     env: tuple[tuple[str, str], ...]
     failures: tuple[Failure, ...]
@@ -135,7 +120,7 @@ def _facts(found: BenchFindings) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
-def _table(found: BenchFindings) -> BenchTable:
+def _table(found: BenchFindings) -> TablePart:
     columns = (
         Column("case", "execution @ number of environments", numeric=False),
         Column("envs", "number of environments"),
@@ -150,7 +135,7 @@ def _table(found: BenchFindings) -> BenchTable:
         Column("set-up", "make_vec and the first reset"),
     )
     rows = look.all_rows(found)
-    return BenchTable(
+    return TablePart(
         "Every case, size by size. Free processes and the bare loop are what the others are held against.",
         columns,
         tuple(_table_row(found, row, index) for index, row in enumerate(rows)),
@@ -317,7 +302,7 @@ def _legend(found: BenchFindings, chart: Chart) -> tuple[LegendItem, ...]:
 _TIME_CAPTION = "Share of wall time, per case; at the right the share in environments"
 
 
-def _time(found: BenchFindings) -> BenchLedger | None:
+def _time(found: BenchFindings) -> StackedBars | None:
     rows = [row for row in found.rows if row.shares]
     if not rows:
         return None
@@ -343,7 +328,7 @@ def _time(found: BenchFindings) -> BenchLedger | None:
         if name in BENCH_PHASES
     )
     width = min(max(len(row.case.name) for row in rows), 26) + 1
-    return BenchLedger(
+    return StackedBars(
         LedgerPart((), legend, tuple(bars), None, _TIME_CAPTION),
         width,
     )

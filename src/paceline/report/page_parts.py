@@ -254,6 +254,23 @@ class WorkloadPart:
 
 
 @dataclass(frozen=True)
+class TablePart:
+    """A sortable table by itself, in the shape that the table macro reads."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[PlanRow, ...]
+
+
+@dataclass(frozen=True)
+class StackedBars:
+    """Stacked bars by themselves, in the shape that the ledger macro reads; ``name_width`` in characters."""
+
+    ledger: LedgerPart
+    name_width: int
+
+
+@dataclass(frozen=True)
 class Failure:
     """A trial that did not finish, or finished unsteadily."""
 

@@ -136,3 +136,15 @@ EXECUTION_STYLES: dict[str, ExecutionStyle] = {
 def execution_style(name: str) -> ExecutionStyle:
     """Return the style of an execution; one of a newer version is sky blue."""
     return EXECUTION_STYLES.get(name) or ExecutionStyle(SKY, "P")
+
+
+_CONTENDER_DASHES = ("-", "--", "-.", ":")
+
+
+def contender_styles(names: Iterable[str]) -> dict[str, ExecutionStyle]:
+    """Return colour, marker and dash of each contender of a comparison, in the order given: all three differ."""
+    styles = runner_styles(range(len(names := list(names))))
+    return {
+        name: ExecutionStyle(*styles[index], _CONTENDER_DASHES[index % len(_CONTENDER_DASHES)])
+        for index, name in enumerate(names)
+    }

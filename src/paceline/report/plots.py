@@ -89,18 +89,21 @@ def dashboard(source: ReportInput) -> Figure:
     return figure
 
 
-def headed_figure(verdict: str, caption: str, rows_in: Sequence[float]) -> tuple[Figure, list[Axes]]:
+def headed_figure(
+    verdict: str, caption: str, rows_in: Sequence[float], *, most_lines: int = 4
+) -> tuple[Figure, list[Axes]]:
     """Return a figure with ``verdict`` and ``caption`` on top, and its panels, two in each row.
 
     Args:
         verdict: what stands first, in large type.
         caption: what was measured on what, below it.
         rows_in: heights of the rows, inches.
+        most_lines: a verdict of more lines is cut.
     """
     from matplotlib.figure import Figure as NewFigure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    lines = textwrap.wrap(verdict, 76, max_lines=4, placeholder=" …", break_on_hyphens=False)
+    lines = textwrap.wrap(verdict, 76, max_lines=most_lines, placeholder=" …", break_on_hyphens=False)
     below = textwrap.wrap(caption, 116)
     header_in = 0.5 + 0.36 * len(lines) + 0.25 * len(below)
     engine = ConstrainedLayoutEngine(w_pad=0.18, h_pad=0.16, wspace=0.03, hspace=0.03)

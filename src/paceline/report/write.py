@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paceline.analysis.findings import analyse
+from paceline.analysis.standings import Standings
 from paceline.measure.bench_result import BenchResults
 from paceline.measure.result import Results
-from paceline.measure.store import load_results, write_atomically
+from paceline.measure.store import WRITABLE_OUT, load_results, write_atomically
 from paceline.report.bench_page import render_bench_html
 from paceline.report.bench_plots import draw_bench_dashboard
 from paceline.report.bench_text import render_bench_text
 from paceline.report.bench_view import bench_input
+from paceline.report.compare_page import render_compare_html
+from paceline.report.compare_plots import draw_comparison
+from paceline.report.compare_text import render_compare_text
 from paceline.report.html import render_html
 from paceline.report.plots import draw_dashboard
 from paceline.report.text import render_text
@@ -22,6 +26,8 @@ TEXT_NAME = "report.txt"
 PICTURE_NAME = "dashboard.png"
 PAGE_NAME = "report.html"
 PLAN_NAME = "plan.yaml"
+COMPARE_STEM = "compare"
+"""A comparison's files are ``compare.txt``, ``compare.png`` and ``compare.html``."""
 
 WRITABLE_FOLDER = "free the folder, or copy results.json to a writable one and run `paceline report` there"
 """What to do about a report that cannot be written."""
@@ -32,7 +38,7 @@ class ReportPaths:
     """What was written, and the verdict to print with it.
 
     Attributes:
-        text: ``report.txt``.
+        text: ``report.txt`` (``compare.txt`` of a comparison, and so on).
         picture: ``dashboard.png``.
         page: ``report.html``, None where it was not asked for.
         plan: ``plan.yaml`` with the recommended plan of a sweep, None where there is none.
@@ -77,6 +83,23 @@ def write_report(out_dir: Path, *, html: bool = True) -> ReportPaths:
     return ReportPaths(text, picture, page if html else None, plan, verdict(source))
 
 
+def write_comparison(out_dir: Path, found: Standings) -> ReportPaths:
+    """Write a comparison of training runs as text, picture and page; each file appears whole or not at all.
+
+    Args:
+        out_dir: the folder; made if there is none. Files of an earlier comparison are replaced.
+        found: what was found.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    text, picture, page = (out_dir / f"{COMPARE_STEM}.{ending}" for ending in ("txt", "png", "html"))
+    _write(text, render_compare_text(found), advice=WRITABLE_OUT)
+    _write(picture, draw_comparison(found), advice=WRITABLE_OUT)
+    _write(page, render_compare_html(found), advice=WRITABLE_OUT)
+    return ReportPaths(text, picture, page, None, found.headline)
+
+
 def _write_plan(path: Path, source: ReportInput) -> Path | None:
     """Write the recommended plan of a sweep, for ``paceline train --plan``."""
     workload = source.findings.primary
@@ -87,7 +110,7 @@ def _write_plan(path: Path, source: ReportInput) -> Path | None:
     return path
 
 
-def _write(path: Path, content: str | bytes) -> None:
+def _write(path: Path, content: str | bytes, *, advice: str = WRITABLE_FOLDER) -> None:
     if isinstance(content, str):
         content = content.encode("utf-8", "replace")  # a lone surrogate (a file name in a message) costs no report
-    write_atomically(path, content, advice=WRITABLE_FOLDER)
+    write_atomically(path, content, advice=advice)

@@ -1,0 +1,210 @@
+"""What every form of a comparison of training runs agrees on: columns, how a figure is written, the data as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from paceline.analysis.comparability import budget_text
+from paceline.analysis.contenders import Contender
+from paceline.analysis.duel import Duel, Mark, return_text
+from paceline.analysis.standings import Band, Lag, Standing, Standings
+from paceline.analysis.stats import CONFIDENCE, Estimate
+from paceline.measure.ledger import PHASES, UNATTRIBUTED
+from paceline.report import formats, view
+
+
+def contender_name(standing: Standing) -> str:
+    """Return a contender's name on one line: it may have been given on the command line."""
+    return formats.one_line(standing.name)
+
+
+def seeds_text(contender: Contender) -> str:
+    """Say how many seeds, and which where that is short: ``3 (0 to 2)``, ``2 (1, 7)``, ``6``."""
+    which = which_seeds(contender)
+    return f"{len(contender.seeds)} ({which})" if which else f"{len(contender.seeds)}"
+
+
+def which_seeds(contender: Contender) -> str:
+    """Say which seeds: ``0 to 4``, ``1, 7``; "" where that would be long."""
+    seeds = sorted(contender.seeds)
+    if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"{seeds[0]} to {seeds[-1]}"
+    return ", ".join(map(str, seeds)) if len(seeds) <= 5 else ""
+
+
+def return_cell(value: float | None) -> str:
+    """Write a return, ``–`` where there is none."""
+    return formats.MISSING if value is None else return_text(value)
+
+
+def bounds_text(estimate: Estimate | None) -> str:
+    """Write an interval of returns: ``431 to 489``, with its confidence where that is less than 95 %."""
+    if estimate is None or estimate.interval is None:
+        return formats.MISSING
+    bounds = estimate.interval
+    less = "" if bounds.confidence >= CONFIDENCE else f" ({bounds.confidence:.0%})"
+    return f"{return_text(bounds.low)} to {return_text(bounds.high)}{less}"
+
+
+def spread_text(estimate: Estimate | None) -> str:
+    """Write an interval of large numbers: ``7,301 to 7,612``."""
+    bounds = estimate.interval if estimate else None
+    return formats.interval((bounds.low, bounds.high)) if bounds else formats.MISSING
+
+
+def ratio_text(estimate: Estimate | None) -> str:
+    """Write a ratio with its interval: ``1.90x (1.81 to 2.02)``."""
+    if estimate is None:
+        return formats.MISSING
+    bounds = estimate.interval
+    between = f" ({bounds.low:.2f} to {bounds.high:.2f})" if bounds else " (no interval)"
+    return formats.times(estimate.value) + between
+
+
+def chance_text(estimate: Estimate | None) -> str:
+    """Write a probability of improvement with its interval: ``0.55 (0.30 to 0.80)``."""
+    if estimate is None:
+        return formats.MISSING
+    bounds = estimate.interval
+    if bounds is None:
+        return f"{estimate.value:.2f} (no interval)"
+    less = "" if bounds.confidence >= CONFIDENCE else f", {bounds.confidence:.0%}"
+    return f"{estimate.value:.2f} ({bounds.low:.2f} to {bounds.high:.2f}{less})"
+
+
+def mark_cells(mark: Mark | None) -> tuple[str, str]:
+    """Write steps and seconds to the common return; how many runs got there where not all did."""
+    if mark is None:
+        return formats.MISSING, formats.MISSING
+    if mark.steps_median is None or mark.seconds_median is None:
+        return f"{len(mark.steps)} of {mark.num_runs} runs", formats.MISSING
+    return formats.compact(mark.steps_median.value), formats.seconds(mark.seconds_median.value)
+
+
+def lag_text(lag: Lag | None) -> str:
+    """Write lowest, mean and highest policy lag: ``1.0 (0.9 to 3.0)``."""
+    return formats.MISSING if lag is None else f"{lag.mean:.1f} ({lag.lowest:.1f} to {lag.highest:.1f})"
+
+
+def cpu_text(standing: Standing) -> str:
+    """Write cores kept busy, and their share: ``1.6 (82%)``."""
+    if standing.cores_used is None:
+        return formats.MISSING
+    return f"{standing.cores_used:.2f} ({formats.percent(standing.cpu_utilization, 0)})"
+
+
+def drawn_phases(found: Standings, least_percent: float = 0.05) -> list[tuple[str, str]]:
+    """Return (phase, label) of every phase that is visible for any contender, in the order of the ledger."""
+    seen = {
+        share.phase: share.label for each in found.standings for share in each.shares if share.percent >= least_percent
+    }
+    order = (*PHASES, UNATTRIBUTED)
+    return sorted(seen.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(PHASES) - 0.5)
+
+
+def percent_of(standing: Standing, phase: str) -> float:
+    """Return a phase's share of wall time, per cent."""
+    return next((share.percent for share in standing.shares if share.phase == phase), 0.0)
+
+
+def threshold_sentence(found: Standings) -> str:
+    """Say which return is timed and why that one."""
+    if found.threshold is None:
+        return f"{found.threshold_rule[0].upper()}{found.threshold_rule[1:]}."
+    return f"The common return is {return_text(found.threshold)}: {found.threshold_rule}."
+
+
+def first_machine(found: Standings) -> Mapping[str, Any]:
+    """Return the description of the machine of the first run."""
+    return found.standings[0].contender.runs[0].info.machine
+
+
+def run_lines(found: Standings) -> list[tuple[str, str]]:
+    """Return (folder, what it is) of every run."""
+    lines = []
+    for standing in found.standings:
+        for run in standing.contender.runs:
+            ended = run.result.iterations[-1].total_env_steps
+            parts = [
+                contender_name(standing), f"seed {run.result.seed}", budget_text(run.budget),
+                f"{ended:,} steps", run.result.outcome, formats.when(run.info.timestamp),
+            ]  # fmt: skip
+            lines.append((formats.one_line(str(run.folder)), ", ".join(part for part in parts if part)))
+    return lines
+
+
+def machine_facts(found: Standings) -> list[tuple[str, str]]:
+    """Return what is known of the machine of the first run; the notices say so where others ran elsewhere."""
+    return view.machine_facts(first_machine(found), "")
+
+
+def comparison_data(found: Standings) -> dict[str, Any]:
+    """Return everything that was found, as plain data."""
+    return {
+        "verdict": found.headline,
+        "sentences": list(found.sentences),
+        "env_id": found.env_id,
+        "threshold": {"return": found.threshold, "rule": found.threshold_rule},
+        "compared_at_steps": found.horizon,
+        "contenders": [_contender_data(standing) for standing in found.standings],
+        "comparisons": [_duel_data(item) for item in found.duels],
+        "differences": [
+            {"field": item.field, "values": dict(zip([s.name for s in found.standings], item.values, strict=True))}
+            for item in found.differences
+        ],
+        "notices": [asdict(notice) for notice in found.notices],
+        "method": list(found.method),
+    }
+
+
+def _contender_data(standing: Standing) -> dict[str, Any]:
+    mark = standing.mark
+    return {
+        "name": standing.name,
+        "seeds": list(standing.contender.seeds),
+        "runs": [str(run.folder) for run in standing.contender.runs],
+        "outcomes": [run.result.outcome for run in standing.contender.runs],
+        "total_env_steps": standing.total_env_steps,
+        "training_s": standing.training_s,
+        "final_returns": list(standing.finals),
+        "final_return_iqm": _estimate_data(standing.final_return),
+        "steps_to_threshold": _mark_data(mark, mark.steps, mark.steps_median) if mark else None,
+        "seconds_to_threshold": _mark_data(mark, mark.seconds, mark.seconds_median) if mark else None,
+        "sps": _estimate_data(standing.sps),
+        "policy_lag": asdict(standing.lag) if standing.lag else None,
+        "ledger_shares": {share.phase: share.percent / 100 for share in standing.shares},
+        "cores_used": standing.cores_used,
+        "cpu_utilization": standing.cpu_utilization,
+        "peak_memory_bytes": standing.peak_memory_bytes,
+        "restarts": standing.restarts,
+        "curve_by_steps": _band_data(standing.by_steps),
+        "curve_by_seconds": _band_data(standing.by_seconds),
+    }
+
+
+def _duel_data(item: Duel) -> dict[str, Any]:
+    return {
+        "contender": item.challenger,
+        "over": item.reference,
+        "machines": item.machines,
+        "sps_ratio": _estimate_data(item.sps_ratio),
+        "speed": item.speed,
+        "seconds_to_threshold_ratio": _estimate_data(item.seconds_ratio),
+        "seconds_to_threshold": item.time,
+        "probability_of_improvement": _estimate_data(item.improvement),
+        "learns": item.learnt,
+    }
+
+
+def _mark_data(mark: Mark, values: tuple[float, ...], median: Estimate | None) -> dict[str, Any]:
+    return {"reached": len(values), "of": mark.num_runs, "runs": list(values), "median": _estimate_data(median)}
+
+
+def _estimate_data(estimate: Estimate | None) -> dict[str, Any] | None:
+    return asdict(estimate) if estimate else None
+
+
+def _band_data(band: Band | None) -> dict[str, Any] | None:
+    return asdict(band) if band else None

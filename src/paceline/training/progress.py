@@ -156,6 +156,10 @@ def describe(spec: RunSpec) -> str:
         if plan.num_env_runners
         else f"{plan.num_envs} envs in the learner's process"
     )
+    if plan.inference == "runner":
+        where += ", a policy in each"
+    if plan.schedule not in ("auto", "sync"):
+        where += f", {plan.schedule}"
     budget = spec.budget
     if budget.total_steps is not None:
         until = f"{budget.total_steps:,} steps"

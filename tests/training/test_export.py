@@ -70,7 +70,7 @@ def test_arrays_are_named_by_layer_and_described(tmp_path: Path) -> None:
     assert list(tmp_path.rglob("*.*")) == [path]  # nothing half-written beside it
 
 
-@pytest.mark.parametrize("obs", ["nested", "image", "multibinary"])
+@pytest.mark.parametrize("obs", ["nested", pytest.param("image", marks=pytest.mark.slow), "multibinary"])
 def test_every_space_is_described_as_json(obs: str, tmp_path: Path) -> None:
     path = fresh_policy(f"synthetic:spaces?obs={obs}&action=multidiscrete").export(tmp_path / "policy.npz")
     meta = read_meta(path)

@@ -50,6 +50,7 @@ def test_it_stops_before_nothing_is_left(rss: float, pss: float | None) -> None:
         MemoryWatch().look(held(rss, pss))
 
 
+@pytest.mark.slow
 def test_a_run_stops_with_a_checkpoint_and_an_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small: Any = dataclasses.replace(detect_machine(), memory_limit_bytes=2**20)
     monkeypatch.setattr(paceline.training.run, "detect_machine", lambda: small)

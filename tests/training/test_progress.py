@@ -69,7 +69,12 @@ def test_durations(seconds: float, text: str) -> None:
         ({}, "training ppo on CartPole-v1: 4 envs in the learner's process, batch 64, 1,000,000 steps, seed 0"),
         ({"budget": Budget(minutes=1.5), "seed": 3}, "1.5 min, seed 3"),
         ({"budget": Budget(iterations=7)}, "7 iterations"),
-        ({"plan": Plan(num_env_runners=2, num_envs_per_env_runner=8)}, "2 runners x 8 envs (shm)"),
+        ({"plan": Plan(num_env_runners=2, num_envs_per_env_runner=8)}, "2 runners x 8 envs (shm), batch"),
+        ({"plan": Plan(num_env_runners=2, schedule="pipelined")}, "2 runners x 8 envs (shm), pipelined, batch"),
+        (
+            {"plan": Plan(num_env_runners=2, schedule="async", inference="runner")},
+            "2 runners x 8 envs (shm), a policy in each, async, batch",
+        ),
     ],
 )
 def test_a_run_is_announced_in_one_line(fields: dict[str, Any], text: str) -> None:

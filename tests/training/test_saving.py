@@ -177,6 +177,7 @@ def test_an_interval_shorter_than_an_episode_is_told() -> None:
     assert caution_about_interval(small_spec("CartPole-v1"), 500) == ""
 
 
+@pytest.mark.slow
 def test_a_resumed_run_that_is_no_boundary_says_so(tmp_path: Path) -> None:
     spec = exact("CartPole-v1", "ppo", budget={"iterations": 4})
     paceline.train(spec, out=tmp_path)

@@ -73,7 +73,7 @@ def test_durations(seconds: float, text: str) -> None:
         ({"plan": Plan(num_env_runners=2, schedule="pipelined")}, "2 runners x 8 envs (shm), pipelined, batch"),
         (
             {"plan": Plan(num_env_runners=2, schedule="async", inference="runner")},
-            "2 runners x 8 envs (shm), a policy in each, async, batch",
+            "2 runners x 8 envs (shm), each with a copy of the policy, asynchronous (not deterministic), batch",
         ),
     ],
 )

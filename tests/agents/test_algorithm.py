@@ -114,7 +114,11 @@ def test_a_bandit_is_solved(name: str, kind: str, lag: int) -> None:
     """With a lag the policy of some updates ago acts, as in IMPALA's actors; A2C always samples with the newest."""
     # Without a bonus for entropy, one seed in four settles beyond the bounds of an action, where nothing pulls it back.
     spec: Any = ALGORITHMS[name](
-        batch_size=ROWS * ENVS, learning_rate=0.01, ent_coef=0.02, network=NetworkSpec(hidden_sizes=(16,))
+        batch_size=ROWS * ENVS,
+        learning_rate=0.01,
+        ent_coef=0.02,
+        optimizer="rmsprop",
+        network=NetworkSpec(hidden_sizes=(16,)),
     )
     observation_space = spaces.Box(0, 1, (2,))
     spec = resolve_algo(spec.model_copy(update={"normalize_observations": False}), observation_space, BANDITS[kind])

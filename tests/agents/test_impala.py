@@ -38,6 +38,7 @@ FIELDS: dict[str, Any] = {
     "learning_rate": 1e-2,
     "gamma": 0.9,
     "max_grad_norm": 0.2,  # low enough that gradients are clipped
+    "optimizer": "rmsprop",
     "ent_coef": 0.03,
     "normalize_observations": True,
     "normalize_rewards": True,

@@ -68,7 +68,10 @@ def test_auto_says_what_it_found(run_here: Run) -> None:
             "what a runner sends at once (1 steps x 8 envs)",
         ),
         ("CartPole-v1 --batch-size 100 --num-envs-per-env-runner 7", "use batch_size 98 or 105"),
-        ("HalfCheetah-v5 --algo impala --num-env-runners 1 --batch-size 200", "use batch_size 160"),
+        (
+            "HalfCheetah-v5 --algo impala --num-env-runners 1 --batch-size 200 --set algo.rollout_length=20",
+            "use batch_size 160",
+        ),
     ],
 )
 def test_what_train_would_refuse_is_refused(run_here: Run, words: str, sentence: str) -> None:

@@ -112,6 +112,7 @@ def slow_loss(
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", BATCHES)
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("kind", ACTIONS)
@@ -170,6 +171,7 @@ def test_targets_are_n_step_returns_worked_by_hand() -> None:
         assert float(gradient(state, case)[1]["value_loss"]) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ACTIONS)
 def test_an_update_absorbs_takes_the_gradient_and_applies_it(kind: str) -> None:
     a2c, state, batch, rate = learner(kind), seasoned_state(kind), make_batch(kind, **ENDS), np.float32(1e-2)
@@ -219,6 +221,7 @@ def test_a_gradient_leaves_the_state_to_whoever_applies_it() -> None:
     assert_trees_equal(after.return_stats, state.return_stats)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ACTIONS)
 def test_the_gradient_of_a_batch_is_the_mean_of_its_environments(kind: str) -> None:
     """What A3C's runners push adds up to what A2C would have taken of them all."""

@@ -76,6 +76,7 @@ def test_noise_of_an_environment_does_not_depend_on_how_many_there_are(agent: Ag
     np.testing.assert_array_equal(few, many[:, :3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first_env", [0, 1, 3, 7])
 def test_the_noise_of_some_environments_is_their_columns_of_the_noise_of_all(agent: Agent, first_env: int) -> None:
     """Runners draw the noise of their own environments; together it is what the learner would have drawn."""

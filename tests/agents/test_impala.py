@@ -136,6 +136,7 @@ def slow_loss(
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", BATCHES)
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("kind", ACTIONS)
@@ -189,6 +190,7 @@ def test_on_policy_it_is_a2c(kind: str) -> None:
         assert float(metrics["approx_kl"]) == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ACTIONS)
 def test_actions_that_became_likelier_count_as_on_policy_and_rarer_ones_count_less(kind: str) -> None:
     state, batch = seasoned_state(kind), make_batch(kind, terminations=[(t, n) for t in range(T) for n in range(N)])
@@ -217,6 +219,7 @@ def test_every_weight_matters_by_itself() -> None:
 # The whole update.
 
 
+@pytest.mark.slow
 def test_an_update_prepares_takes_the_gradient_and_descends() -> None:
     state, batch = seasoned_state(), off_policy("gaussian", make_batch(**ENDS))
     after, metrics = update()(state, batch, None, RATE)

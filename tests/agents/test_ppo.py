@@ -334,6 +334,7 @@ def test_update_is_a_loop_over_epochs_and_minibatches(kind: str) -> None:
     assert all(np.isfinite(value) for value in metrics.values())
 
 
+@pytest.mark.slow
 def test_a_learning_rate_of_zero_changes_statistics_and_nothing_else() -> None:
     ppo, update = learner()
     state, batch, order = fresh_state(), make_batch(**ENDS), permutations()

@@ -95,6 +95,7 @@ def test_lists_and_numbers_are_observations_too() -> None:
     assert policy.act([0.1] * 5).tolist() == policy.act(np.full(5, 0.1, np.float32)).tolist()
 
 
+@pytest.mark.slow
 def test_a_trained_policy_is_loaded_from_its_folder(tmp_path: Path) -> None:
     paceline.train(small_spec("synthetic:known-return", budget={"iterations": 2}), out=tmp_path / "run")
     best, last = (Policy.load(tmp_path / "run", which=which) for which in ("best", "last"))

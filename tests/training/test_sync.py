@@ -60,6 +60,7 @@ def test_what_executes_the_environments_changes_no_parameter(env: str) -> None:
     assert equal(trained(spec), trained(in_runners(spec)))
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_parameters_and_another_does_not() -> None:
     spec = small_spec(BOX)
     first = trained(spec)

@@ -151,6 +151,18 @@ def test_a_trial_that_is_stopped_may_put_its_things_away(make_trial: MakeTrial, 
     assert (tmp_path / "away").read_text() == "done"
 
 
+def test_an_error_that_the_stop_itself_brought_about_is_the_stop(make_trial: MakeTrial) -> None:
+    seen: list[IterationRecord] = []
+    report = run_in_fresh_process(
+        make_trial(),
+        PLENTY,
+        entry_point="fake_trials:break_when_stopped",
+        on_iteration=seen.append,
+        should_stop=lambda: bool(seen),
+    )
+    assert (report.result.outcome, report.result.message) == ("interrupted", "stopped by the user before it finished")
+
+
 def test_a_result_stands_even_if_the_process_will_not_leave(make_trial: MakeTrial) -> None:
     report = run(make_trial(), "linger", Limits(timeout_s=3600.0, exit_grace_s=0.3))
     assert report.result.outcome == "ok"

@@ -165,9 +165,13 @@ class _Listener:
         )
 
     def _stop(self, process: FreshProcess, ending: Ending) -> None:
-        """Stop the process; a result or an error that it had already said counts for more than the stop."""
+        """Stop the process; a result that it had already said counts for more than the stop.
+
+        An error does not: whatever the stop interrupted may turn it into one of its own.
+        """
+        before = self._ending
         self._take(process.ask_to_stop())
-        self._ending = self._ending or ending
+        self._ending = before or ending
 
     def _take(self, events: list[Event]) -> None:
         for event in events:

@@ -182,6 +182,14 @@ def unwind_when_stopped(spec: RunSpec, *, on_iteration: OnIteration, **_: Any) -
         Path(spec.env.kwargs["put_away"]).write_text("done")
 
 
+def break_when_stopped(spec: RunSpec, *, on_iteration: OnIteration, **_: Any) -> RunResult:
+    """Hang, and turn the request to stop into an error, as a library may that is in the middle of something."""
+    try:
+        return hang(spec, on_iteration=on_iteration)
+    except BaseException as stopped:
+        raise RuntimeError("a module could not be loaded") from stopped
+
+
 def linger(spec: RunSpec, *, iterations: int, on_iteration: OnIteration, **_: Any) -> RunResult:
     """Deliver the result, then keep the process alive with a thread that is no daemon."""
     threading.Thread(target=threading.Event().wait).start()

@@ -147,6 +147,7 @@ def test_a_torso_that_does_not_fit_the_observations_is_refused() -> None:
     ActorCritic(NetworkSpec(torso="mlp"), VECTOR, 2)
 
 
+@pytest.mark.slow
 def test_layers_behind_the_convolutions_are_the_spec_s() -> None:
     space = spaces.Box(0, 255, (8, 8, 3), np.uint8)
     _, by_default, _ = build(space)

@@ -72,6 +72,7 @@ def test_a_broken_environment_ends_the_run_and_nothing_is_lost(
     assert str(out / "report.txt") in done.stdout
 
 
+@pytest.mark.slow
 def test_debug_shows_the_environments_own_traceback(run: Run, tmp_path: Path) -> None:
     fault = "synthetic:faulty?fault=raise-in-reset"
     done = run("--debug", "train", fault, *SMALL, "--num-env-runners", 1, "--out", tmp_path / "out")
@@ -80,6 +81,7 @@ def test_debug_shows_the_environments_own_traceback(run: Run, tmp_path: Path) ->
     assert 'raise RuntimeError("this environment fails to reset")' in done.stderr
 
 
+@pytest.mark.slow
 def test_an_environment_that_cannot_be_built_leaves_no_folder(run: Run, tmp_path: Path) -> None:
     done = run("train", "synthetic:faulty?fault=raise-in-init", "--out", tmp_path / "out")
     assert done.returncode == 1

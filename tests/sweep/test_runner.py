@@ -56,6 +56,7 @@ def events(out: Path, kind: str) -> list[dict[str, Any]]:
     return [event for event in map(json.loads, lines) if event["kind"] == kind]
 
 
+@pytest.mark.slow
 def test_a_sweep_leaves_its_spec_its_progress_and_its_results(tmp_path: Path, machine: Machine) -> None:
     out = tmp_path / "out"
     results = go(make_spec(repeats=2), out, machine, command="paceline sweep Fake-v0")
@@ -108,6 +109,7 @@ def test_an_error_after_the_first_iteration_never_ends_the_sweep(tmp_path: Path,
     assert [run.outcome for run in results.experiments] == ["crash"] * 3
 
 
+@pytest.mark.slow
 def test_resume_runs_only_what_is_missing(tmp_path: Path, machine: Machine) -> None:
     spec = make_spec(kwargs={"counter": str(tmp_path / "counter")})
     out = tmp_path / "out"
@@ -297,6 +299,7 @@ def test_kill_9_loses_the_running_trial_only_and_leaves_no_process(script: UserS
     assert len(script.ran) == 5
 
 
+@pytest.mark.slow
 @linux_only
 def test_a_terminal_that_is_closed_costs_nothing_that_was_measured(script: UserScript) -> None:
     process = script.start_and_hang()
@@ -309,6 +312,7 @@ def test_a_terminal_that_is_closed_costs_nothing_that_was_measured(script: UserS
     wait_until_gone([int(pid) for pid in script.pids.read_text().split()])
 
 
+@pytest.mark.slow
 @linux_only
 def test_a_second_signal_leaves_at_once(script: UserScript) -> None:
     process = script.start_and_hang()

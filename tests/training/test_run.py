@@ -153,6 +153,7 @@ def test_ctrl_c_while_saving_waits_until_all_is_saved(
     assert CheckpointStore(tmp_path / "run" / "checkpoints").last().meta["num_updates"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("raised", "seen", "outcome"),
     [
@@ -228,6 +229,7 @@ def unchanged(path: Path) -> Iterator[None]:
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_resuming(spec: RunSpec, tmp_path: Path) -> None:
     out = tmp_path / "run"
     first = paceline.train(spec, out=out)

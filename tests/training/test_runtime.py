@@ -45,6 +45,7 @@ def in_fresh_process(threads: int, **variables: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_threads_are_limited(tmp_path: Path) -> None:
     one, three = (in_fresh_process(threads, HOME=str(tmp_path)) for threads in (1, 3))
     assert one["platform"] == "cpu"

@@ -113,6 +113,7 @@ def test_every_autoreset_mode_gives_the_same_learning_rows(env: str) -> None:
     assert steps[AutoresetMode.NEXT_STEP] == (sum(map(len, fewer)),) * 2
 
 
+@pytest.mark.slow
 def test_after_an_infinite_reward_the_last_good_state_is_still_there() -> None:
     with driving(small_spec("synthetic:faulty?fault=inf-reward&at=40&episode_length=10")) as driver:
         with pytest.raises(

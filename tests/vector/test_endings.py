@@ -243,6 +243,7 @@ def end_after_a_replacement(venv: VecEnv) -> None:
     other.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["shm", "pipe"])
 @pytest.mark.parametrize("end", [end_in_order, end_in_a_step, end_by_a_fault, end_after_a_replacement])
 def test_files_and_memory_are_given_back(backend: Any, end: Callable[[VecEnv], None], ended: Ended) -> None:
@@ -258,6 +259,7 @@ def test_files_and_memory_are_given_back(backend: Any, end: Callable[[VecEnv], N
     assert (shared_memory(), open_files()) == (names, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["shm", "pipe"])
 def test_a_vector_that_cannot_be_built_leaves_nothing(backend: Any) -> None:
     before, children = open_files(), processes_below()
@@ -271,6 +273,7 @@ def processes_below() -> set[str]:
     return set(Path("/proc/self/task", str(threading.get_native_id()), "children").read_text().split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["shm", "pipe", "thread"])
 @pytest.mark.parametrize("on_fault", ["raise", "restart"])
 def test_a_forgotten_vector_ends(backend: Any, on_fault: Any, ended: Ended) -> None:

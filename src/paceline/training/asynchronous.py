@@ -6,6 +6,7 @@ are taken in the order in which they become complete.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -26,15 +27,19 @@ from paceline.training.actors.pool import ActorPool
 from paceline.training.driver import join_episodes
 from paceline.training.sync import batch_of, expected_truncations
 
-_NUM_SLOTS = 2
-"""One that the actor fills, and one that waits for the learner."""
+_LEAST_SLOTS = 2
+"""Of an actor: one that it fills, and one that waits for the learner."""
 
 
 class _AsyncDriver(ActorDriver):
     """What asynchronous drivers share: the queue of fragments, and the account of lag."""
 
-    def __init__(self, spec: RunSpec, pool: ActorPool, ledger: Ledger, *, rollout_length: int) -> None:
-        super().__init__(spec, pool, ledger, rollout_length=rollout_length, num_slots=_NUM_SLOTS)
+    def __init__(
+        self, spec: RunSpec, pool: ActorPool, ledger: Ledger, *, rollout_length: int, num_fragments: int = 1
+    ) -> None:
+        # All of a batch must find room, or actor and learner would wait for each other; and one more to go on with.
+        num_slots = max(_LEAST_SLOTS, 1 + math.ceil(num_fragments / pool.num_actors))
+        super().__init__(spec, pool, ledger, rollout_length=rollout_length, num_slots=num_slots)
         self._ready: deque[tuple[int, Fragment]] = deque()
         self._flowing = False
 
@@ -43,7 +48,7 @@ class _AsyncDriver(ActorDriver):
         if not self._flowing:
             self._flowing = True
             for slot in range(self._pool.num_actors):
-                self._pool.ask(slot, _NUM_SLOTS)
+                self._pool.ask(slot, self._num_slots)
         while len(self._ready) < count:
             self._ready.extend(self._wait(interruptible))
         return [self._ready.popleft() for _ in range(count)]
@@ -67,7 +72,7 @@ class ImpalaDriver(_AsyncDriver):
         assert isinstance(spec.algo, ImpalaSpec) and spec.algo.rollout_length and spec.algo.batch_size
         length, width = spec.algo.rollout_length, spec.plan.num_envs_per_env_runner
         self._num_fragments = spec.algo.batch_size // (length * width)
-        super().__init__(spec, pool, ledger, rollout_length=length)
+        super().__init__(spec, pool, ledger, rollout_length=length, num_fragments=self._num_fragments)
 
     def _compile_update(self) -> None:
         num_envs = self._num_fragments * self._pool.num_envs_each

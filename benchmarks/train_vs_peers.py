@@ -7,6 +7,9 @@ SB3 in one process, with one torch thread and with one per core, and in subproce
 2x1 and 2x8 runners and environments. Ours normalises observations and rewards; SB3 is spared that (its VecNormalize
 costs time), and so is RLlib.
 
+Beside our figures stands their share of the bound that the run's own ledger implies: environments perfectly spread over
+the cores, and nothing else but acting and the update, one after the other.
+
 RLlib pins another Gymnasium, so it has a virtual environment of its own: ``make bench-rllib`` makes it, and
 ``--rllib-python`` names its interpreter. Without one, RLlib is left out, and the result says so.
 
@@ -29,24 +32,52 @@ from pathlib import Path
 from benchmarks.record import RESULTS, describe, interleave, keep, ratios
 
 ENV = "HalfCheetah-v5"
+WORKER = (sys.executable, "-m", "benchmarks.train_vs_peers", "--worker")
 RLLIB_PYTHON = Path(".venv-rllib/bin/python")
 
 
-def measure(*arguments: str) -> float:
-    """Run this file's worker in a fresh process and return its steps per second."""
-    return sps_of([sys.executable, "-m", "benchmarks.train_vs_peers", "--worker", *arguments])
+class Paceline:
+    """Trains in a fresh process; notes its share of the bound at each call.
+
+    Args:
+        arguments: of :func:`paceline_worker`.
+    """
+
+    def __init__(self, *arguments: str) -> None:
+        self._command = [*WORKER, "paceline", *arguments]
+        self.shares_of_bound: list[float] = []
+
+    def __call__(self) -> float:
+        """Return steps per second."""
+        told = told_by(self._command)
+        self.shares_of_bound.append(told["share_of_bound"])
+        return told["sps"]
 
 
-def sps_of(command: list[str]) -> float:
-    """Run a command whose last line is JSON with steps per second."""
+def sb3(*arguments: str) -> float:
+    """Return steps per second of :func:`sb3_worker` in a fresh process."""
+    return told_by([*WORKER, "sb3", *arguments])["sps"]
+
+
+def rllib(python: Path, runners: str, envs: str, *size: str) -> float:
+    """Return steps per second of RLlib in a fresh process."""
+    script = str(Path(__file__).with_name("rllib_worker.py"))
+    return told_by([str(python), script, ENV, runners, envs, *size])["sps"]
+
+
+def told_by(command: list[str]) -> dict[str, float]:
+    """Run a command and return its last line, which is JSON."""
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900, env=environment)
     if done.returncode:
         raise SystemExit(f"{command}: exit {done.returncode}\n{done.stderr[-2000:]}")
-    return float(json.loads(done.stdout.strip().splitlines()[-1])["sps"])
+    told: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return told
 
 
-def paceline_worker(plan: str, batch: int, minibatch: int, iterations: int) -> float:
+def paceline_worker(plan: str, batch: int, minibatch: int, iterations: int) -> dict[str, float]:
+    from paceline.measure.ledger import ENV_STEP, INFERENCE, LEARNER_UPDATE
+    from paceline.measure.result import LedgerRecord
     from paceline.spec import EnvSpec, Plan, PPOSpec, RunSpec
     from paceline.training.trial import run_trial
 
@@ -58,10 +89,20 @@ def paceline_worker(plan: str, batch: int, minibatch: int, iterations: int) -> f
     result = run_trial(
         spec, name="bench", repeat=0, iterations=iterations, warmup_iterations=1, on_iteration=lambda record: None
     )
-    return statistics.median(record.sps for record in result.iterations)
+    processes, cores = max(1, spec.plan.num_env_runners), num_cores()
+
+    def share_of_bound(ledger: LedgerRecord) -> float:
+        phases = ledger.phases
+        bound_s = phases[ENV_STEP] * processes / cores + phases[INFERENCE] + phases[LEARNER_UPDATE]
+        return bound_s / ledger.wall_s
+
+    return {
+        "sps": statistics.median(record.sps for record in result.iterations),
+        "share_of_bound": statistics.median(share_of_bound(record.ledger) for record in result.iterations),
+    }
 
 
-def sb3_worker(kind: str, envs: int, batch: int, minibatch: int, iterations: int, threads: int) -> float:
+def sb3_worker(kind: str, envs: int, batch: int, minibatch: int, iterations: int, threads: int) -> dict[str, float]:
     import time
 
     import gymnasium
@@ -92,14 +133,18 @@ def sb3_worker(kind: str, envs: int, batch: int, minibatch: int, iterations: int
     model.learn(batch * (iterations + 1), callback=clock)
     clock.starts.append(time.perf_counter())
     vec.close()
-    return batch / statistics.median(b - a for a, b in zip(clock.starts[1:], clock.starts[2:], strict=False))
+    seconds = statistics.median(b - a for a, b in zip(clock.starts[1:], clock.starts[2:], strict=False))
+    return {"sps": batch / seconds}
+
+
+def num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def worker(arguments: list[str]) -> None:
     library, first, *rest = arguments
     numbers = [int(value) for value in rest]
-    sps = paceline_worker(first, *numbers) if library == "paceline" else sb3_worker(first, *numbers)
-    print(json.dumps({"sps": sps}))
+    print(json.dumps(paceline_worker(first, *numbers) if library == "paceline" else sb3_worker(first, *numbers)))
 
 
 def plan(runners: int, envs: int, **more: str) -> str:
@@ -108,32 +153,29 @@ def plan(runners: int, envs: int, **more: str) -> str:
 
 def contenders(scale: str, rllib_python: Path | None) -> dict[str, Callable[[], float]]:
     """Return who competes: ``big`` is batch 16384 with 16 environments or more, ``small`` batch 2048 with one."""
-    cores = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    cores = str(num_cores())
     if scale == "small":
         return {
-            "paceline 0x1": lambda: measure("paceline", plan(0, 1), "2048", "64", "8"),
-            "SB3 in-process, 1 thread": lambda: measure("sb3", "in-process", "1", "2048", "64", "5", "1"),
-            "SB3 in-process, all threads": lambda: measure("sb3", "in-process", "1", "2048", "64", "5", cores),
+            "paceline 0x1": Paceline(plan(0, 1), "2048", "64", "8"),
+            "SB3 in-process, 1 thread": partial(sb3, "in-process", "1", "2048", "64", "5", "1"),
+            "SB3 in-process, all threads": partial(sb3, "in-process", "1", "2048", "64", "5", cores),
         }
     size = ("16384", "512")
-    found = {
-        "paceline native 2x32": lambda: measure("paceline", plan(2, 32, backend="native"), *size, "6"),
-        "paceline native 2x64": lambda: measure("paceline", plan(2, 64, backend="native"), *size, "6"),
-        "paceline shm 2x8": lambda: measure("paceline", plan(2, 8), *size, "6"),
-        "paceline shm 2x32": lambda: measure("paceline", plan(2, 32), *size, "6"),
-        "paceline runners 2x8": lambda: measure("paceline", plan(2, 8, inference="runner"), *size, "6"),
-        "paceline runners 2x32": lambda: measure("paceline", plan(2, 32, inference="runner"), *size, "6"),
-        "paceline pipelined 2x32": lambda: measure("paceline", plan(2, 32, schedule="pipelined"), *size, "6"),
-        "paceline 0x16": lambda: measure("paceline", plan(0, 16), *size, "4"),
-        "SB3 in-process, 1 thread": lambda: measure("sb3", "in-process", "16", *size, "3", "1"),
-        "SB3 in-process, all threads": lambda: measure("sb3", "in-process", "16", *size, "3", cores),
-        "SB3 subprocess, 1 thread": lambda: measure("sb3", "subprocess", "16", *size, "3", "1"),
+    found: dict[str, Callable[[], float]] = {
+        "paceline native 2x32": Paceline(plan(2, 32, backend="native"), *size, "6"),
+        "paceline native 2x64": Paceline(plan(2, 64, backend="native"), *size, "6"),
+        "paceline shm 2x8": Paceline(plan(2, 8), *size, "6"),
+        "paceline shm 2x32": Paceline(plan(2, 32), *size, "6"),
+        "paceline runners 2x8": Paceline(plan(2, 8, inference="runner"), *size, "6"),
+        "paceline runners 2x32": Paceline(plan(2, 32, inference="runner"), *size, "6"),
+        "paceline 0x16": Paceline(plan(0, 16), *size, "4"),
+        "SB3 in-process, 1 thread": partial(sb3, "in-process", "16", *size, "3", "1"),
+        "SB3 in-process, all threads": partial(sb3, "in-process", "16", *size, "3", cores),
+        "SB3 subprocess, 1 thread": partial(sb3, "subprocess", "16", *size, "3", "1"),
     }
     if rllib_python is not None:
-        script = str(Path(__file__).with_name("rllib_worker.py"))
         for shape in (("1", "1"), ("2", "1"), ("2", "8")):
-            command = [str(rllib_python), script, ENV, *shape, *size, "2"]
-            found[f"RLlib {'x'.join(shape)}"] = partial(sps_of, command)
+            found[f"RLlib {'x'.join(shape)}"] = partial(rllib, rllib_python, *shape, *size, "2")
     return found
 
 
@@ -151,7 +193,8 @@ def main() -> None:
     before = json.loads(path.read_text()) if path.is_file() else {}
     figures = {scale: before[scale] for scale in ("big", "small") if scale in before}  # --only keeps the other
     for scale in ("big", "small") if arguments.only is None else (arguments.only,):
-        samples = interleave(contenders(scale, arguments.rllib_python), arguments.rounds)
+        competing = contenders(scale, arguments.rllib_python)
+        samples = interleave(competing, arguments.rounds)
         medians = {name: statistics.median(values) for name, values in samples.items()}
         ours = max((name for name in samples if name.startswith("paceline")), key=medians.__getitem__)
         against = {}
@@ -163,6 +206,9 @@ def main() -> None:
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "steps_per_second": {name: describe(values) for name, values in samples.items()},
             "best_of_ours": ours,
+            "share_of_ledger_bound": {
+                name: describe(one.shares_of_bound) for name, one in competing.items() if isinstance(one, Paceline)
+            },
             "ratio_to_fastest_of_peer_per_round": against,
             "left_out": [] if "RLlib" in against or scale == "small" else ["RLlib: no interpreter that has it"],
         }

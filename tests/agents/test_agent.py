@@ -111,6 +111,13 @@ def test_gaussian_actions_are_mean_plus_noise(agent: Agent) -> None:
     np.testing.assert_allclose(sampled, mean + np.asarray(noise[1]) * [0.5, 2.0], rtol=1e-5)
 
 
+def test_deviation_begins_where_the_network_says() -> None:
+    narrow = Agent(
+        NetworkSpec(hidden_sizes=(4,), log_std_init=-2.0), BOX, spaces.Box(-1, 1, (2,)), normalize_observations=False
+    )
+    np.testing.assert_array_equal(init(narrow, KEY).log_std, np.full(2, -2.0, np.float32))
+
+
 def likely(logits: NDArray[Any], log_std: Any, actions: NDArray[Any]) -> NDArray[np.float64]:
     """Return log-probabilities of actions in float64, from logits."""
     if log_std is None:

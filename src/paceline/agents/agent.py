@@ -65,6 +65,7 @@ class Agent:
         self.action_space = action_space
         self.distribution: Distribution = distribution_for(action_space)
         self.network = ActorCritic(network, observation_space, self.distribution.num_outputs)
+        self._log_std_init = network.log_std_init
         self.normalize_observations = normalize_observations and vector_size(observation_space) > 0
         shapes = jax.eval_shape(lambda key: _acting_part(self.init(key)), jax.random.key(0))
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
@@ -74,7 +75,8 @@ class Agent:
         """Return a fresh policy."""
         encoded = encode(self.observation_space, zeros(self.observation_space, (1,)))
         stats = RunningStats.create(vector_size(self.observation_space)) if self.normalize_observations else None
-        log_std = jnp.zeros(self.distribution.num_outputs) if self.distribution.has_log_std else None
+        distribution = self.distribution
+        log_std = jnp.full(distribution.num_outputs, self._log_std_init) if distribution.has_log_std else None
         return PolicyState(self.network.init(key, encoded), log_std, stats)
 
     def encode(self, observations: Any) -> Encoded:

@@ -103,6 +103,15 @@ def test_a_runner_that_is_killed_is_replaced_and_told() -> None:
         assert driver.total_env_steps == 3 * 64
 
 
+def test_a_death_is_seen_though_a_child_of_the_environment_lives_on() -> None:
+    spec = spec_of("fake_envs:LeavesAChild", ALGOS["ppo"], in_runners=True, step_timeout_s=30)
+    with driving(spec) as driver:
+        driver.iterate(0.0)
+        kill(driver, 1)
+        (event,) = driver.iterate(0.0).events
+        assert event.startswith("runner 1 was replaced because it died ")
+
+
 def test_one_replacement_too_many_ends_the_run() -> None:
     with driving(spec_of(SPACES, ALGOS["ppo"], in_runners=True, max_restarts=1)) as driver:
         kill(driver, 0)

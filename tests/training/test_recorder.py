@@ -11,8 +11,8 @@ from fake_envs import small_spec
 from paceline.measure.ledger import LedgerEntry
 from paceline.measure.monitor import ProcessTreeMonitor
 from paceline.rollout.episodes import Episodes
+from paceline.training.driver import Iteration
 from paceline.training.recorder import RETURN_WINDOW, RunRecorder
-from paceline.training.sync import Iteration
 
 
 class NoMonitor:
@@ -79,3 +79,14 @@ def test_a_resumed_run_keeps_what_it_had_and_numbers_on() -> None:
     summary = made.result().summary
     assert summary is not None
     assert summary.num_env_steps == pytest.approx(4 * 64)
+
+
+def test_a_resumed_run_goes_on_with_its_returns() -> None:
+    before = recorder()
+    done = [iteration(40.0, 60.0), iteration(), iteration(10.0)]
+    for each in done:
+        before.watch_returns(each)
+    earlier = [before.record(each, entry(1.0), 64 * (n + 1)) for n, each in enumerate(done)]
+    made = recorder()
+    made.continue_from(earlier, 3)
+    assert told(made) == told(before) == (pytest.approx(110 / 3), 50.0)

@@ -26,7 +26,8 @@ from paceline.errors import (
 from paceline.measure.store import RunFolder, load_results
 from paceline.spec import Budget, EnvSpec, RunSpec
 from paceline.training.checkpoint import CheckpointStore
-from paceline.training.progress import SilentDisplay, Status
+from paceline.training.progress import SilentDisplay
+from paceline.training.status import Status
 from paceline.training.sync import SyncDriver
 
 ENV = "synthetic:known-return?episode_length=8"

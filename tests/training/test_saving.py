@@ -15,8 +15,9 @@ from paceline.errors import PlanError, SpecError
 from paceline.spec import Budget, Plan, RunSpec, build_spec
 from paceline.training.checkpoint import Checkpoint, CheckpointStore
 from paceline.training.driver import Driver
-from paceline.training.progress import SilentDisplay, Status
+from paceline.training.progress import SilentDisplay
 from paceline.training.saving import Saver, caution_about_interval
+from paceline.training.status import Status
 
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "ppo": {"name": "ppo", "batch_size": 64, "minibatch_size": 32, "num_epochs": 2},

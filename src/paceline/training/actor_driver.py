@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -21,19 +21,17 @@ from paceline.rollout.episodes import Episodes
 from paceline.rollout.fragments import TIMES, Fragment, FragmentBatch, FragmentLayout
 from paceline.spec import RunSpec
 from paceline.training.actors.pool import ActorPool
-from paceline.training.checkpoint import Checkpoint
-from paceline.training.driver import Iteration, join_episodes, join_metrics
-from paceline.training.learner import Learner
-from paceline.training.sync import batch_of, expected_truncations, share_out
+from paceline.training.batches import batch_of, expected_truncations
+from paceline.training.driver import join_episodes
+from paceline.training.learner_driver import LearnerDriver
 from paceline.vector.seeding import derive_seeds
 
-_ENV_STEPS = "env_steps"
 Sampled = list[tuple[int, Fragment]]
 """Complete fragments, each with the index of its actor."""
 
 
-class ActorDriver:
-    """What all drivers with actors share: counters, checkpoints, and the account of the learner's waiting.
+class ActorDriver(LearnerDriver):
+    """What all drivers with actors share: the memory, and the account of the learner's waiting.
 
     Args:
         spec: the run, with everything filled in.
@@ -49,34 +47,20 @@ class ActorDriver:
     takes_gradients = False
 
     def __init__(self, spec: RunSpec, pool: ActorPool, ledger: Ledger, *, rollout_length: int, num_slots: int) -> None:
-        self.spec = spec
-        self.steps_per_iteration = spec.algo.steps_per_iteration
         self._pool = pool
-        self._ledger = ledger
+        super().__init__(spec, pool.observation_space, pool.action_space, ledger)
         self._num_slots = num_slots
         self._rollout_length = rollout_length
-        self.learner = Learner(spec, pool.observation_space, pool.action_space, spec.plan.num_envs, ledger)
         self._pack = jax.jit(self._published)
 
     @property
-    def total_env_steps(self) -> int:
-        """Real steps of all environments so far, as far as fragments have told."""
-        return int(self._pool.env_steps.sum())
+    def env_steps(self) -> NDArray[np.int64]:
+        """Real steps of each environment, int64 ``[N]``, as far as fragments have told."""
+        return self._pool.env_steps
 
-    @property
-    def num_updates(self) -> int:
-        """How many updates there were."""
-        return self.learner.num_updates
-
-    @property
-    def num_iterations(self) -> int:
-        """How many iterations there were."""
-        return self.learner.num_iterations
-
-    @property
-    def late_compile_s(self) -> float:
-        """Seconds of compilation that came after :meth:`compile`."""
-        return self.learner.late_compile_s
+    @env_steps.setter
+    def env_steps(self, env_steps: NDArray[np.int64]) -> None:
+        self._pool.env_steps = env_steps
 
     def _published(self, state: Any) -> jax.Array:
         """Return what actors need of the learner's state, as one vector."""
@@ -97,8 +81,7 @@ class ActorDriver:
             num_parameters=published.size,
             num_gradient=self._gradient_size(),
         )
-        seed = int(np.random.SeedSequence([self.spec.seed, self.num_updates]).generate_state(1)[0]) >> 1
-        seeds = derive_seeds(seed, self.spec.plan.num_envs)
+        seeds = derive_seeds(self.reset_seed(), self.spec.plan.num_envs)
         self._memory = self._pool.begin(self.spec, self.layout, seeds, takes_gradients=self.takes_gradients)
         self._publish()
 
@@ -116,31 +99,8 @@ class ActorDriver:
     def _compile_update(self) -> None:
         """Compile the update for the run's shapes."""
 
-    @abstractmethod
-    def _update(
-        self, progress: float, interruptible: Callable[[], AbstractContextManager[None]]
-    ) -> tuple[int, Episodes, dict[str, float]]:
-        """Get experience, learn from it, publish; return real steps, episodes and metrics."""
-
-    def iterate(
-        self, progress: float, *, interruptible: Callable[[], AbstractContextManager[None]] = nullcontext
-    ) -> Iteration:
-        """Learn from fragments, as often as an iteration has updates; see :class:`Driver`."""
-        done = [self._update(progress, interruptible) for _ in range(self.spec.algo.updates_per_iteration or 1)]
-        self.learner.num_iterations += 1
-        num_env_steps, episodes, metrics = zip(*done, strict=True)
-        return Iteration(sum(num_env_steps), join_episodes(episodes), join_metrics(metrics), self._pool.take_events())
-
-    def checkpoint_state(self) -> dict[str, Any]:
-        """Return all arrays that a resumed run needs."""
-        return {**self.learner.checkpoint_state(), _ENV_STEPS: self._pool.env_steps}
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from ``checkpoint``, see :class:`Driver`."""
-        arrays = dict(checkpoint.arrays)
-        env_steps = arrays.pop(_ENV_STEPS, np.zeros(0, np.int64))
-        self.learner.restore(checkpoint, arrays)
-        self._pool.env_steps = share_out(env_steps, len(self._pool.env_steps))
+    def _take_events(self) -> tuple[str, ...]:
+        return self._pool.take_events()
 
     def _publish(self) -> None:
         """Give the actors the newest parameters."""

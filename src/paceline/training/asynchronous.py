@@ -22,10 +22,10 @@ from paceline.rollout.episodes import Episodes
 from paceline.rollout.fragments import Fragment, FragmentBatch
 from paceline.spec import ImpalaSpec, NStepSpec, RunSpec
 from paceline.training.actor_driver import ActorDriver, Sampled
-from paceline.training.actors.gradients import GradientCodec, fragment_batch
+from paceline.training.actors.gradients import GradientCodec, gradient_batch
 from paceline.training.actors.pool import ActorPool
+from paceline.training.batches import batch_of, expected_truncations
 from paceline.training.driver import join_episodes
-from paceline.training.sync import batch_of, expected_truncations
 
 _LEAST_SLOTS = 2
 """Of an actor: one that it fills, and one that waits for the learner."""
@@ -87,7 +87,7 @@ class ImpalaDriver(_AsyncDriver):
         self.learner.compile(self._as_batch())
 
     def _as_batch(self) -> Any:
-        return batch_of(self._batch.buffer, self._batch.log_probs)
+        return batch_of(self._batch.buffer, log_probs=self._batch.log_probs)
 
     def _update(
         self, progress: float, interruptible: Callable[[], AbstractContextManager[None]]
@@ -141,7 +141,7 @@ class A3CDriver(_AsyncDriver):
         state = self.learner.state
         self._apply(state, np.zeros(self._codec.num_gradient, np.float32), np.float32(0))
         if self._has_statistics:
-            self._absorb(state, np.int32(0), fragment_batch(self._memory.slots[0][0]))
+            self._absorb(state, np.int32(0), gradient_batch(self._memory.slots[0][0]))
 
     def _update(
         self, progress: float, interruptible: Callable[[], AbstractContextManager[None]]
@@ -157,7 +157,7 @@ class A3CDriver(_AsyncDriver):
             state = learner.state
             if self._has_statistics:
                 first = np.int32(slot * self._pool.num_envs_each)
-                state = self._absorb(state, first, fragment_batch(fragment))
+                state = self._absorb(state, first, gradient_batch(fragment))
             state, device_metrics = self._apply(state, fragment.gradient, np.float32(rate))
             metrics = {name: float(value) for name, value in jax.device_get(device_metrics).items()}
         metrics = learner.accept(state, metrics, rate)

@@ -56,13 +56,23 @@ class RunRecorder:
         return sum(self._recent_returns) / len(self._recent_returns) if self._recent_returns else None
 
     def continue_from(self, records: Sequence[IterationRecord], next_iteration: int) -> None:
-        """Go on with a run that was stopped: keep its ``records``, and number the next one ``next_iteration``."""
+        """Go on with a run that was stopped: keep its ``records``, and number the next one ``next_iteration``.
+
+        The running mean return and its best go on, too; of an iteration's episodes only the mean is on record, so each
+        counts as that.
+        """
         self.iterations = list(records)
         self._next_iteration = next_iteration
+        for record in records:
+            if record.episode_return_mean is not None:
+                self._watch([record.episode_return_mean] * min(record.num_episodes, RETURN_WINDOW))
 
     def watch_returns(self, iteration: Iteration) -> None:
         """Let an iteration's episodes into the running mean return."""
-        self._recent_returns.extend(iteration.episodes.returns.tolist())
+        self._watch(iteration.episodes.returns.tolist())
+
+    def _watch(self, returns: Sequence[float]) -> None:
+        self._recent_returns.extend(returns)
         recent = self.recent_return
         if recent is not None and (self.best_return is None or recent > self.best_return):
             self.best_return = recent

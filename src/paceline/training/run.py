@@ -32,12 +32,13 @@ from paceline.training.driver import Driver
 from paceline.training.drivers import open_driver
 from paceline.training.interrupts import Interrupts
 from paceline.training.memory_watch import MemoryWatch
-from paceline.training.progress import Display, SilentDisplay, Status
+from paceline.training.progress import Display, SilentDisplay
 from paceline.training.recorder import RunRecorder
 from paceline.training.resolve import default_plan
 from paceline.training.resume import check_budget_is_left, check_same_run, earlier_records
 from paceline.training.saving import Saver, caution_about_interval
 from paceline.training.scalars import RunLog
+from paceline.training.status import Status
 from paceline.training.tensorboard import TensorBoardLog
 from paceline.training.wandb_log import WandbLog, check_wandb_is_there
 

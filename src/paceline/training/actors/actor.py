@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import mmap
 import os
 import select
@@ -16,7 +15,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from paceline.process_death import die_with_parent
+from paceline.vector.runners.entrance import enter
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -30,21 +29,11 @@ def main(arguments: str) -> None:
     Args:
         arguments: JSON of :class:`paceline.vector.runners.launch.RunnerArguments`.
     """
-    given = json.loads(arguments)
-    die_with_parent(
-        given["parent_pid"], lifeline_fd=given["lifeline_fd"], parent_thread_is_main=given["parent_thread_is_main"]
-    )
-    if given["cores"] and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, given["cores"])
-    for name in ("control_fd", "wake_fd", "done_fd", "memory_fd", "lifeline_fd"):
-        os.set_inheritable(given[name], False)  # what an environment starts must not keep our channels open
-
-    from multiprocessing.connection import Connection
+    channel, given = enter(arguments)
 
     from paceline.errors import PacelineError, WorkError
     from paceline.vector.runners.protocol import Failure, send_message
 
-    channel = Connection(given["control_fd"])
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone: nobody to tell
         try:
             _work(channel, given)

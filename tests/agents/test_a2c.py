@@ -187,6 +187,15 @@ def test_an_update_absorbs_takes_the_gradient_and_applies_it(kind: str) -> None:
     assert norm > a2c.spec.max_grad_norm
 
 
+def test_an_infinite_reward_is_seen_in_the_statistics_though_the_gradient_is_finite() -> None:
+    a2c, state, batch = learner(), seasoned_state(), make_batch(**ENDS)
+    gradient, parts = compiled("gradient")(state, batch)  # as an actor takes it, before the learner's statistics
+    spoiled = batch._replace(rewards=np.where(np.arange(T)[:, None] == 1, np.inf, batch.rewards).astype(np.float32))
+    absorbed = jax.jit(functools.partial(absorb, a2c.agent, a2c.spec))(state, spoiled)
+    assert float(compiled("apply")(state, gradient, parts, np.float32(1e-2))[1]["finite"]) == 1
+    assert float(compiled("apply")(absorbed, gradient, parts, np.float32(1e-2))[1]["finite"]) == 0
+
+
 def test_gradients_are_applied_one_after_the_other_by_rmsprop() -> None:
     a2c, state, rate = learner(), seasoned_state(), 1e-2
     spec, expected = a2c.spec, jax.tree.map(lambda p: np.asarray(p, np.float64), state.trainable)

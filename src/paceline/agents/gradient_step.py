@@ -41,9 +41,9 @@ class GradientStep(ABC, Generic[S]):
     def __init__(self, spec: S, agent: Agent) -> None:
         if None in (spec.batch_size, spec.learning_rate, spec.ent_coef):
             raise SpecError(
-                f"expected a filled-in {spec.name} spec, got one with empty fields; call resolve_algo first"
+                f"expected a filled-in {spec.name.upper()} spec, got one with empty fields; call resolve_algo first"
             )
-        self.spec = spec
+        self.spec: S = spec
         self.agent = agent
         self._ent_coef = float(spec.ent_coef or 0.0)
         self._optimiser = make_optimiser(spec)
@@ -85,7 +85,9 @@ class GradientStep(ABC, Generic[S]):
         """Take one step down a gradient, wherever it was taken."""
         trainable, moments = descend(self._optimiser, state.trainable, state.optimiser, gradient, learning_rate)
         metrics = {**metrics, "grad_norm": global_norm(gradient)}
-        metrics["finite"] = all_finite(trainable, metrics["loss"])
+        # An infinite reward may leave a finite gradient, which is clipped, and NaN in the statistics.
+        statistics = (state.policy.observation_stats, state.return_stats)
+        metrics["finite"] = all_finite((trainable, statistics), metrics["loss"])
         return state.with_trainable(trainable, moments), metrics
 
     @abstractmethod

@@ -10,9 +10,11 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,9 +47,11 @@ class ActorDriver(LearnerDriver):
     """
 
     takes_gradients = False
+    takes_log_probs = False
 
     def __init__(self, spec: RunSpec, pool: ActorPool, ledger: Ledger, *, rollout_length: int, num_slots: int) -> None:
         self._pool = pool
+        self._env_steps: NDArray[np.int64] = np.zeros(spec.plan.num_envs, np.int64)
         super().__init__(spec, pool.observation_space, pool.action_space, ledger)
         self._num_slots = num_slots
         self._rollout_length = rollout_length
@@ -55,12 +59,13 @@ class ActorDriver(LearnerDriver):
 
     @property
     def env_steps(self) -> NDArray[np.int64]:
-        """Real steps of each environment, int64 ``[N]``, as far as fragments have told."""
-        return self._pool.env_steps
+        """Real steps of each environment that were learnt from, or dropped before others that were, int64 ``[N]``."""
+        return self._env_steps
 
     @env_steps.setter
     def env_steps(self, env_steps: NDArray[np.int64]) -> None:
-        self._pool.env_steps = env_steps
+        self._env_steps = env_steps
+        self._pool.env_steps = env_steps.copy()
 
     def _published(self, state: Any) -> jax.Array:
         """Return what actors need of the learner's state, as one vector."""
@@ -82,7 +87,9 @@ class ActorDriver(LearnerDriver):
             num_gradient=self._gradient_size(),
         )
         seeds = derive_seeds(self.reset_seed(), self.spec.plan.num_envs)
-        self._memory = self._pool.begin(self.spec, self.layout, seeds, takes_gradients=self.takes_gradients)
+        self._memory = self._pool.begin(
+            self.spec, self.layout, seeds, takes_gradients=self.takes_gradients, takes_log_probs=self.takes_log_probs
+        )
         self._publish()
 
     def _gradient_size(self) -> int:
@@ -99,8 +106,25 @@ class ActorDriver(LearnerDriver):
     def _compile_update(self) -> None:
         """Compile the update for the run's shapes."""
 
-    def _take_events(self) -> tuple[str, ...]:
+    def take_events(self) -> tuple[str, ...]:
+        """Tell of the runners and environments that were replaced since the last call."""
         return self._pool.take_events()
+
+    def _envs_of(self, slot: int) -> slice:
+        width = self._pool.num_envs_each
+        return slice(slot * width, (slot + 1) * width)
+
+    def _begin(self, slot: int, fragment: Fragment) -> None:
+        """Count a fragment that is to be learnt from."""
+        self._env_steps[self._envs_of(slot)] = fragment.env_steps
+        if fragment.begins_anew:
+            self._forget_open_episodes(slot)
+
+    def _forget_open_episodes(self, slot: int) -> None:
+        """Start the discounted sums of an actor's rewards anew: its environments were reset."""
+        discounted = np.array(self.learner.state.discounted)
+        discounted[self._envs_of(slot)] = 0.0
+        self.learner.state = replace(self.learner.state, discounted=jnp.asarray(discounted))
 
     def _publish(self) -> None:
         """Give the actors the newest parameters."""
@@ -146,11 +170,12 @@ class RunnerSyncDriver(ActorDriver):
         super().__init__(spec, pool, ledger, rollout_length=length, num_slots=1)
 
     def _compile_update(self) -> None:
-        env_spec_limit = self._pool.max_episode_steps
         self._batch = FragmentBatch(
             self.layout,
             self._pool.num_actors,
-            final_capacity=expected_truncations(env_spec_limit, self.spec.plan.num_envs, self._rollout_length),
+            final_capacity=expected_truncations(
+                self._pool.max_episode_steps, self.spec.plan.num_envs, self._rollout_length
+            ),
         )
         self.learner.compile(batch_of(self._batch.buffer))
 
@@ -170,7 +195,10 @@ class RunnerSyncDriver(ActorDriver):
         self._account(self._ledger.clock_ns() - begin_ns, list(fragments.values()))
         with self._ledger.phase(TRANSFER):
             ordered = [fragments[slot] for slot in range(pool.num_actors)]
-            self._batch.fill(ordered)
+            self._batch.clear()
+            for slot, fragment in enumerate(ordered):
+                self._begin(slot, fragment)
+                self._batch.put(slot, fragment)
             episodes = join_episodes([fragment.episodes() for fragment in ordered])
             batch = batch_of(self._batch.buffer)
             num_env_steps = self._batch.buffer.num_env_steps()

@@ -92,10 +92,16 @@ def join_episodes(parts: Sequence[Episodes]) -> Episodes:
 
 
 def join_metrics(parts: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Return each metric over the updates of an iteration: its mean, or its extreme where its name says so."""
+    """Return each metric over the updates of an iteration: its mean, or its extreme or sum where its name says so."""
     joined = {}
     for name in parts[0]:
         values = [part[name] for part in parts]
-        extreme = min if name.endswith("_min") else max if name.endswith("_max") else None
-        joined[name] = sum(values) / len(values) if extreme is None else extreme(values)
+        if name.startswith("num_"):
+            joined[name] = sum(values)
+        elif name.endswith("_min"):
+            joined[name] = min(values)
+        elif name.endswith("_max"):
+            joined[name] = max(values)
+        else:
+            joined[name] = sum(values) / len(values)
     return joined

@@ -89,7 +89,7 @@ class LearnerDriver(ABC):
         done = [self._update(progress, interruptible) for _ in range(self.spec.algo.updates_per_iteration or 1)]
         self.learner.num_iterations += 1
         num_env_steps, episodes, metrics = zip(*done, strict=True)
-        return Iteration(sum(num_env_steps), join_episodes(episodes), join_metrics(metrics), self._take_events())
+        return Iteration(sum(num_env_steps), join_episodes(episodes), join_metrics(metrics), self.take_events())
 
     @abstractmethod
     def _update(
@@ -98,7 +98,7 @@ class LearnerDriver(ABC):
         """Get experience and learn from it; return real steps, episodes and metrics."""
 
     @abstractmethod
-    def _take_events(self) -> tuple[str, ...]:
+    def take_events(self) -> tuple[str, ...]:
         """Return what happened since the last call that a person should hear of."""
 
     def checkpoint_state(self) -> dict[str, Any]:

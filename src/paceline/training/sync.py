@@ -97,7 +97,8 @@ class SyncDriver(LearnerDriver):
     @property
     def env_steps(self) -> NDArray[np.int64]:
         """Real steps of each environment so far, int64 ``[N]``: what the collector counts."""
-        return self._collector.total_steps
+        env_steps: NDArray[np.int64] = self._collector.total_steps
+        return env_steps
 
     @env_steps.setter
     def env_steps(self, env_steps: NDArray[np.int64]) -> None:
@@ -131,7 +132,7 @@ class SyncDriver(LearnerDriver):
         self.learner.compile(batch_of(self.buffer))
         return time.perf_counter() - begin
 
-    def _take_events(self) -> tuple[str, ...]:
+    def take_events(self) -> tuple[str, ...]:
         """Tell of the environments that were replaced since the last call."""
         known, self._num_faults = self._num_faults, len(self._venv.faults)
         most = self.spec.max_restarts

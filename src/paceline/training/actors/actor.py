@@ -62,11 +62,13 @@ def _work(channel: Connection, given: dict[str, Any]) -> None:
         gc.collect()
         gc.freeze()  # what was built so far stays; the collector need not look at it again
         send_message(channel, None)
-        _serve(sampler, given["wake_fd"], given["done_fd"])
+        _serve(sampler, channel, given["wake_fd"], given["done_fd"])
 
 
-def _serve(sampler: Sampler, wake_fd: int, done_fd: int) -> None:
+def _serve(sampler: Sampler, channel: Connection, wake_fd: int, done_fd: int) -> None:
     """Sample a fragment for each one that is asked for, until told to close."""
+    from paceline.training.actors.messages import Replaced
+    from paceline.vector.runners.protocol import send_message
     from paceline.vector.runners.wakeup import CLOSE_BIT, SIGNAL_SIZE, decode, done, num_requested
 
     asked = select.poll()
@@ -80,6 +82,8 @@ def _serve(sampler: Sampler, wake_fd: int, done_fd: int) -> None:
                 return
             credits += num_requested(value)
             continue
-        sampler.sample()
+        told = sampler.sample()
         credits -= 1
+        if told:
+            send_message(channel, Replaced(told))
         os.write(done_fd, signal)

@@ -93,9 +93,11 @@ class GradientTaker:
 
     Args:
         codec: what vectors mean.
+        room: how many truncated episodes of a fragment there is room for at first.
     """
 
-    def __init__(self, codec: GradientCodec) -> None:
+    def __init__(self, codec: GradientCodec, room: int) -> None:
+        self._room = room
         self._acting_part = jax.jit(codec.acting_part)
         self._gradient = jax.jit(codec.gradient)
 
@@ -106,12 +108,12 @@ class GradientTaker:
 
     def take(self, published: NDArray[np.float32], fragment: Fragment) -> None:
         """Write the gradient of a fragment, which is complete but for this, into it."""
-        fragment.gradient[...] = np.asarray(self._gradient(published, gradient_batch(fragment)))
+        fragment.gradient[...] = np.asarray(self._gradient(published, gradient_batch(fragment, self._room)))
 
 
-def gradient_batch(fragment: Fragment) -> Batch:
-    """Return a fragment as a batch of its own; views, and few different shapes."""
-    return batch_of(fragment.buffer, finals=fragment.padded_finals())
+def gradient_batch(fragment: Fragment, room: int) -> Batch:
+    """Return a fragment as a batch of its own: views, and one shape while no more than ``room`` episodes are cut."""
+    return batch_of(fragment.buffer, finals=fragment.padded_finals(room))
 
 
 def _flat(tree: Any) -> tuple[jax.Array, Callable[[jax.Array], Any]]:

@@ -325,7 +325,7 @@ def test_nothing_is_drawn() -> None:
 @pytest.mark.parametrize("cls", [A2CSpec, A3CSpec])
 @pytest.mark.parametrize("field", ["batch_size", "learning_rate", "ent_coef"])
 def test_a_spec_with_open_fields_is_refused(cls: type[A2CSpec] | type[A3CSpec], field: str) -> None:
-    with pytest.raises(SpecError, match=r"expected a filled-in A2C spec.*resolve_algo"):
+    with pytest.raises(SpecError, match=rf"expected a filled-in {cls().name.upper()} spec.*resolve_algo"):
         A2C(cls(**{**FIELDS, field: None}), learner().agent)
 
 

@@ -1,9 +1,9 @@
 """How well every algorithm learns, sequentially and in parallel: a table over seeds, with intervals.
 
 Sequential is everything in one process (A3C: one runner); parallel is two runner processes with the same number of
-environments in all. Where a batch is not made of all environments, it is the batch that is the same: A3C has two runners
-of as many environments as the one, and IMPALA in one process as many environments as a batch holds trajectories.
-Hyperparameters of a pair are the same. Beside each pair stands the probability of improvement of the
+environments in all. Where a batch is not made of all environments, it is the batch that is the same: A3C has two
+runners of as many environments as the one, and IMPALA in one process as many environments as a batch holds
+trajectories. Hyperparameters of a pair are the same. Beside each pair stands the probability of improvement of the
 parallel runs over the sequential ones (Agarwal et al. 2021): 0.5 is "as good", and ties count half.
 
 Two figures a seed: the mean return of 100 evaluation episodes with the most probable actions, and of the last 100

@@ -106,6 +106,11 @@ class ActorDriver(LearnerDriver):
     def _compile_update(self) -> None:
         """Compile the update for the run's shapes."""
 
+    @property
+    def runner_threads(self) -> list[dict[str, Any]]:
+        """Thread settings of each actor."""
+        return self._pool.threads
+
     def take_events(self) -> tuple[str, ...]:
         """Tell of the runners and environments that were replaced since the last call."""
         return self._pool.take_events()

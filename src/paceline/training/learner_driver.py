@@ -78,6 +78,11 @@ class LearnerDriver(ABC):
         """Seconds of compilation that came after :meth:`compile`."""
         return self.learner.late_compile_s
 
+    @property
+    def runner_threads(self) -> list[dict[str, Any]]:
+        """Thread settings of each process that has a copy of the policy, as they tell of them; none, by default."""
+        return []
+
     def reset_seed(self) -> int:
         """Return the seed of the next reset: it follows from the run's and from how many updates there were."""
         return int(np.random.SeedSequence([self.spec.seed, self.num_updates]).generate_state(1)[0]) >> 1

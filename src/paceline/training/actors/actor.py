@@ -47,6 +47,7 @@ def main(arguments: str) -> None:
 
 
 def _work(channel: Connection, given: dict[str, Any]) -> None:
+    from paceline.machine import record_threads
     from paceline.training.actors.messages import BeginWork, BuildEnvs, Built
     from paceline.training.actors.sampling import Sampler, make_envs
     from paceline.vector.runners.protocol import receive_message, send_message
@@ -61,7 +62,7 @@ def _work(channel: Connection, given: dict[str, Any]) -> None:
         sampler = Sampler(begin, memory, slot=build.slot, first=build.first, venv=venv)
         gc.collect()
         gc.freeze()  # what was built so far stays; the collector need not look at it again
-        send_message(channel, None)
+        send_message(channel, record_threads())
         _serve(sampler, channel, given["wake_fd"], given["done_fd"])
 
 

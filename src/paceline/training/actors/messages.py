@@ -42,7 +42,9 @@ class Built:
 
 @dataclass(frozen=True)
 class BeginWork:
-    """Second message: map the memory, compile, reset. The answer is None; fragments are asked for by signals.
+    """Second message: map the memory, compile, reset; fragments are asked for by signals.
+
+    The answer is what :func:`paceline.machine.record_threads` says of the actor.
 
     Attributes:
         spec: the run, with everything filled in.

@@ -50,6 +50,7 @@ class ActorPool:
         max_episode_steps: of one environment, or None.
         env_steps: real steps that each environment has taken, as far as fragments have told, int64 ``[R * E]``.
         num_restarts: environments and actors that were replaced.
+        threads: thread settings of each actor that has begun, see :func:`paceline.machine.record_threads`.
 
     Raises:
         ResourceError: no processes or no memory.
@@ -64,6 +65,7 @@ class ActorPool:
         self.num_envs_each = plan.num_envs_per_env_runner
         self.env_steps: NDArray[np.int64] = np.zeros(plan.num_envs, np.int64)
         self.num_restarts = 0
+        self.threads: list[dict[str, Any]] = []
         self._runners: list[RunnerProcess] = []
         self._memory_owner = Descriptor()
         self._finalizer = weakref.finalize(self, end_runners, self._runners, self._memory_owner, os.getpid(), False)
@@ -161,8 +163,7 @@ class ActorPool:
             PacelineError: one broke.
         """
         deadline = monotonic() + _STARTUP_S
-        for runner in self._runners:
-            runner.receive(deadline)
+        self.threads = [runner.receive(deadline) for runner in self._runners]
         self._watch()
 
     def _watch(self) -> None:
@@ -327,7 +328,7 @@ class ActorPool:
                 if monotonic() < self._starting[slot]:
                     return
                 raise EnvTimeoutError(f"runner {slot} did not begin within {_STARTUP_S:g} s", env_index=None)
-            runner.receive(monotonic() + _ANSWER_S)
+            answer = runner.receive(monotonic() + _ANSWER_S)
         except PacelineError as error:
             self._replace(slot, error)
             return
@@ -335,6 +336,7 @@ class ActorPool:
             self._has_built[slot] = True
             runner.post(self._begin_work(slot))
             return
+        self.threads[slot] = answer
         del self._starting[slot]
         self._watch()
         if self._asked[slot]:

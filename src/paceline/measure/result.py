@@ -65,6 +65,7 @@ class ResourceUse(Record):
     peak_rss_bytes: int
     peak_pss_bytes: int | None = None
     memory_limit_bytes: int
+    memory_available_bytes: int | None = None
     gpus: tuple[GpuSample, ...] = ()
     gpu_note: str = ""
 

@@ -16,6 +16,7 @@ from fake_envs import LengthBySeed, small_spec
 import paceline
 from paceline.errors import (
     EnvNotFoundError,
+    EnvRaisedError,
     OutOfMemoryError,
     OutputError,
     PacelineError,
@@ -24,8 +25,10 @@ from paceline.errors import (
     SpecError,
 )
 from paceline.measure.store import RunFolder, load_results
+from paceline.measure.trained_run import load_trained_run
 from paceline.spec import Budget, EnvSpec, RunSpec
 from paceline.training.checkpoint import CheckpointStore
+from paceline.training.memory_watch import MemoryWatch
 from paceline.training.progress import SilentDisplay
 from paceline.training.status import Status
 from paceline.training.sync import SyncDriver
@@ -135,6 +138,26 @@ def test_minutes_end_a_run(spec: RunSpec, tmp_path: Path) -> None:
     assert all(status.progress < 1 for status in display.seen[:-1])
     last = display.seen[-1]
     assert 0 < last.progress <= last.elapsed_s / 0.12  # the clock goes on between the two readings
+
+
+@pytest.mark.slow
+def test_what_was_replaced_is_told_even_of_the_iteration_that_broke(spec: RunSpec, tmp_path: Path) -> None:
+    display = Watcher()
+    env = {"id": "synthetic:faulty?fault=raise&at=5&episode_length=10"}
+    with pytest.raises(EnvRaisedError, match="after 1 restarts"):
+        paceline.train(spec, out=tmp_path, env=env, max_restarts=1, display=display)
+    (told,) = load_trained_run(tmp_path).restarts
+    assert told.startswith("env 0 was replaced (replacement 1 of at most 1)")
+    assert told in display.messages
+
+
+@pytest.mark.slow
+def test_a_warning_of_memory_is_no_restart(spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryWatch, "look", lambda self, use: "memory: nearly full")
+    display = Watcher()
+    paceline.train(spec, out=tmp_path, display=display)
+    assert "memory: nearly full" in display.messages
+    assert load_trained_run(tmp_path).restarts == ()
 
 
 def test_ctrl_c_while_saving_waits_until_all_is_saved(

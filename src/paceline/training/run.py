@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 
@@ -199,6 +199,7 @@ class _Loop:
             failure = _explained(error)
             if isinstance(error, KeyboardInterrupt):
                 self.say("stopping: saving a checkpoint and the results")
+            self._tell_of_unfinished()
         try:
             self._save_last(failure)
         except OutputError as error:
@@ -229,11 +230,17 @@ class _Loop:
         with self.ledger.phase(LOGGING):
             self._log(record)
             if record.resources is not None and (warning := self._memory.look(record.resources)):
-                self._tell(warning)
+                self._tell(warning, what="memory")
 
-    def _tell(self, event: str) -> None:
+    def _tell_of_unfinished(self) -> None:
+        """Tell what was replaced in an iteration that did not end: most often, that is why."""
+        for event in self.driver.take_events():
+            with contextlib.suppress(OutputError):  # a full disk must not keep the rest from being said and saved
+                self._tell(event)
+
+    def _tell(self, event: str, what: Literal["restart", "memory"] = "restart") -> None:
         self.say(event)
-        self.folder.append_progress({"kind": "event", "trial": self.recorder.name, "message": event})
+        self.folder.append_progress({"kind": "event", "trial": self.recorder.name, "what": what, "message": event})
 
     def _log(self, record: IterationRecord) -> None:
         recent = self.recorder.recent_return

@@ -141,6 +141,21 @@ def test_minutes_end_a_run(spec: RunSpec, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_minutes_go_on_where_a_resumed_run_was_stopped(spec: RunSpec, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    paceline.train(spec, out=out, budget=Budget(minutes=0.002))
+    wall_s = CheckpointStore(out / "checkpoints").last().meta["wall_s"]
+    assert wall_s >= 0.12
+    with pytest.raises(PlanError, match=r"minutes that the run has done, got 0\.002; give a larger one"):
+        paceline.train(spec, out=out, resume=True, budget=Budget(minutes=0.002))
+    display = Watcher()
+    longer = Budget(minutes=2 * wall_s / 60)
+    paceline.train(spec, out=out, resume=True, budget=longer, display=display)
+    assert display.seen[0].progress > 0.5
+    assert CheckpointStore(out / "checkpoints").last().meta["wall_s"] >= 2 * wall_s
+
+
+@pytest.mark.slow
 def test_what_was_replaced_is_told_even_of_the_iteration_that_broke(spec: RunSpec, tmp_path: Path) -> None:
     display = Watcher()
     env = {"id": "synthetic:faulty?fault=raise&at=5&episode_length=10"}

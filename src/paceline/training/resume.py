@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 
 from pydantic import ValidationError
 
@@ -41,7 +42,9 @@ def check_same_run(checkpoint: Checkpoint, spec: RunSpec) -> None:
             )
 
 
-def check_budget_is_left(budget: Budget, steps_per_iteration: int, total_env_steps: int, num_iterations: int) -> None:
+def check_budget_is_left(
+    budget: Budget, steps_per_iteration: int, total_env_steps: int, num_iterations: int, wall_s: float
+) -> None:
     """Refuse to continue a run that is complete: its results would be replaced by nothing.
 
     Args:
@@ -49,19 +52,28 @@ def check_budget_is_left(budget: Budget, steps_per_iteration: int, total_env_ste
         steps_per_iteration: environment steps of one iteration.
         total_env_steps: environment steps so far.
         num_iterations: iterations so far.
+        wall_s: seconds that it has trained so far.
 
     Raises:
         PlanError: the budget is spent.
     """
-    for name, done, limit in (
-        ("total_steps", total_env_steps, budget.planned_env_steps(steps_per_iteration)),
-        ("iterations", num_iterations, budget.iterations),
+    larger = f"--total-steps {2 * total_env_steps}"
+    for name, done, limit, example in (
+        ("total_steps", total_env_steps, budget.planned_env_steps(steps_per_iteration), larger),
+        ("iterations", num_iterations, budget.iterations, larger),
+        ("minutes", wall_s / 60, budget.minutes, f"--minutes {math.ceil(wall_s / 30)}"),
     ):
         if limit is not None and done >= limit:
+            shown = f"{done:.2f}" if isinstance(done, float) else done
             raise PlanError(
-                f"cannot resume: expected a budget beyond the {done} {name} that the run has done, got {limit}; give a "
-                f"larger one (for example --total-steps {2 * total_env_steps})"
+                f"cannot resume: expected a budget beyond the {shown} {name} that the run has done, got {limit}; give "
+                f"a larger one (for example {example})"
             )
+
+
+def trained_s(checkpoint: Checkpoint) -> float:
+    """Return how many seconds a run had trained when it was saved; 0 where its checkpoint does not tell."""
+    return float(checkpoint.meta.get("wall_s", 0.0))
 
 
 def earlier_records(folder: RunFolder, previous: Checkpoint | None, spec: RunSpec) -> list[IterationRecord]:

@@ -35,7 +35,7 @@ from paceline.training.memory_watch import MemoryWatch
 from paceline.training.progress import Display, SilentDisplay
 from paceline.training.recorder import RunRecorder
 from paceline.training.resolve import default_plan
-from paceline.training.resume import check_budget_is_left, check_same_run, earlier_records
+from paceline.training.resume import check_budget_is_left, check_same_run, earlier_records, trained_s
 from paceline.training.saving import Saver, caution_about_interval
 from paceline.training.scalars import RunLog
 from paceline.training.status import Status
@@ -113,6 +113,7 @@ def _train(
     store = CheckpointStore(folder.path / "checkpoints")
     # A run that was killed before its first checkpoint starts again: there is nothing to lose.
     previous = store.last() if resume and store.paths() else None
+    trained_before_s = 0.0 if previous is None else trained_s(previous)
     if previous is not None:
         check_same_run(previous, spec)
     with contextlib.ExitStack() as stack:
@@ -122,7 +123,8 @@ def _train(
         if previous is not None:
             check_same_run(previous, spec)  # what was open is known now
             driver.restore(previous)
-            check_budget_is_left(spec.budget, driver.steps_per_iteration, driver.total_env_steps, driver.num_iterations)
+            done = (driver.total_env_steps, driver.num_iterations, trained_before_s)
+            check_budget_is_left(spec.budget, driver.steps_per_iteration, *done)
         saver = Saver(spec, driver, store)
         logs: list[RunLog] = []
         sent = None if wandb is None else stack.enter_context(contextlib.closing(WandbLog(wandb, folder.path, spec)))
@@ -144,7 +146,7 @@ def _train(
         logs.append(stack.enter_context(contextlib.closing(CsvLog(folder.path, driver.num_iterations))))
         logs.append(stack.enter_context(contextlib.closing(TensorBoardLog(folder.path / "tb"))))
         interrupts = stack.enter_context(Interrupts())
-        loop = _Loop(spec, driver, ledger, recorder, saver, folder, logs, display, interrupts)
+        loop = _Loop(spec, driver, ledger, recorder, saver, folder, logs, display, interrupts, trained_before_s)
         if caution := caution_about_interval(spec, episode_limit(spec.env)):
             loop.say(caution)
         if resume:
@@ -185,6 +187,7 @@ class _Loop:
     logs: Sequence[RunLog]
     display: Display
     interrupts: Interrupts
+    trained_before_s: float
 
     def run(self) -> tuple[Outcome, str, BaseException | None]:
         """Iterate; save a checkpoint at the end, however it comes."""
@@ -222,7 +225,7 @@ class _Loop:
             self.recorder.watch_returns(iteration)
         if self.saver.is_due:
             with self.ledger.phase(CHECKPOINT):
-                self.saver.save(self.recorder.recent_return)
+                self.saver.save(self.recorder.recent_return, self._wall_s)
                 if self.spec.exact_resume:
                     with self.interrupts.allowed():
                         self.driver.reset()
@@ -255,19 +258,24 @@ class _Loop:
         with contextlib.suppress(OSError):
             self.display.iteration(Status(record, recent, self.recorder.best_return, progress, elapsed_s, remaining_s))
 
+    @property
+    def _wall_s(self) -> float:
+        """Seconds that the run has trained, those before it was resumed included."""
+        return self.trained_before_s + time.monotonic() - self._begin_s
+
     def _progress(self) -> float:
         budget = self.spec.budget
         planned = budget.planned_env_steps(self.driver.steps_per_iteration)
         if planned is not None:
             return self.driver.total_env_steps / planned
         if budget.minutes is not None:
-            return (time.monotonic() - self._begin_s) / (60 * budget.minutes)
+            return self._wall_s / (60 * budget.minutes)
         return self.driver.num_iterations / (budget.iterations or 1)
 
     def _save_last(self, failure: BaseException | None) -> None:
         """Save what there is; a run that is to go on bit for bit goes on from the last boundary instead."""
         if failure is None or not self.spec.exact_resume:
-            self.saver.save(self.recorder.recent_return)
+            self.saver.save(self.recorder.recent_return, self._wall_s)
         elif not self.saver.is_saved:
             self.say("exact_resume: --resume goes on from the last boundary and repeats the iterations since")
 

@@ -293,3 +293,8 @@ def test_resuming(spec: RunSpec, tmp_path: Path) -> None:
         (0, 64), (1, 128), (2, 192), (3, 256), (4, 320),
     ]  # fmt: skip
     assert display.seen[0].remaining_s < 10 * display.seen[0].elapsed_s  # from this start's pace, not the whole run's
+    # Resumed once more under another plan, and again under that: the first plan's figures do not come back.
+    other = spec.plan.model_copy(update={"num_envs_per_env_runner": 8})
+    for iterations, kept in ((6, 1), (7, 2)):
+        result = paceline.train(spec, out=out, resume=True, budget={"iterations": iterations}, plan=other)
+        assert [record.iteration for record in result.iterations] == list(range(5, 5 + kept))

@@ -35,7 +35,7 @@ from paceline.training.memory_watch import MemoryWatch
 from paceline.training.progress import Display, SilentDisplay
 from paceline.training.recorder import RunRecorder
 from paceline.training.resolve import default_plan
-from paceline.training.resume import check_budget_is_left, check_same_run, earlier_records, trained_s
+from paceline.training.resume import check_budget_is_left, check_same_run, earlier_records, resumption, trained_s
 from paceline.training.saving import Saver, caution_about_interval
 from paceline.training.scalars import RunLog
 from paceline.training.status import Status
@@ -144,13 +144,15 @@ def _train(
         recorder.compile_s = driver.compile()
         recorder.freeze_threads()
         logs.append(stack.enter_context(contextlib.closing(CsvLog(folder.path, driver.num_iterations))))
-        logs.append(stack.enter_context(contextlib.closing(TensorBoardLog(folder.path / "tb"))))
+        done_steps = driver.total_env_steps if resume else None
+        logs.append(stack.enter_context(contextlib.closing(TensorBoardLog(folder.path / "tb", done_steps))))
         interrupts = stack.enter_context(Interrupts())
         loop = _Loop(spec, driver, ledger, recorder, saver, folder, logs, display, interrupts, trained_before_s)
         if caution := caution_about_interval(spec, episode_limit(spec.env)):
             loop.say(caution)
         if resume:
             recorder.continue_from(earlier_records(folder, previous, spec), driver.num_iterations)
+            folder.append_progress(resumption(spec, previous))
             loop.say(
                 f"going on after iteration {driver.num_iterations}, {driver.total_env_steps:,} steps"
                 + (

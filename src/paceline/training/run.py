@@ -139,7 +139,8 @@ def _train(
         monitor = stack.enter_context(
             ProcessTreeMonitor(usable_cores=machine.usable_cores, memory_limit_bytes=machine.memory_limit_bytes)
         )
-        recorder = RunRecorder(spec, name=spec.plan.label, repeat=0, monitor=monitor)
+        by_time = spec.budget.minutes is not None
+        recorder = RunRecorder(spec, name=spec.plan.label, repeat=0, monitor=monitor, progress_is_time=by_time)
         recorder.setup_s = time.perf_counter() - begin
         recorder.compile_s = driver.compile()
         recorder.freeze_threads()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,9 +20,11 @@ class NoMonitor:
         return None
 
 
-def recorder() -> RunRecorder:
+def recorder(*, progress_is_time: bool = False, **algo: Any) -> RunRecorder:
+    spec = small_spec("CartPole-v1", seed=4)
+    spec = spec.model_copy(update={"algo": spec.algo.model_copy(update=algo)})
     monitor = cast(ProcessTreeMonitor, NoMonitor())
-    return RunRecorder(small_spec("CartPole-v1", seed=4), name="0x4", repeat=1, monitor=monitor)
+    return RunRecorder(spec, name="0x4", repeat=1, monitor=monitor, progress_is_time=progress_is_time)
 
 
 def iteration(*returns: float) -> Iteration:
@@ -52,6 +54,16 @@ def test_records_add_up_to_the_result() -> None:
 def test_a_run_without_an_iteration_has_no_figures() -> None:
     result = recorder().result("crash", "at once")
     assert (result.summary, result.ledger, result.resources, result.iterations) == (None, None, None, ())
+
+
+@pytest.mark.parametrize(
+    ("progress_is_time", "anneals", "deterministic"), [(False, True, True), (True, False, True), (True, True, False)]
+)
+def test_a_learning_rate_that_follows_the_clock_is_not_deterministic(
+    progress_is_time: bool, anneals: bool, deterministic: bool
+) -> None:
+    made = recorder(progress_is_time=progress_is_time, anneal_learning_rate=anneals)
+    assert made.result().deterministic is deterministic
 
 
 def told(made: RunRecorder) -> tuple[float | None, float | None]:

@@ -73,6 +73,9 @@ class Driver(Protocol):
             NonFiniteLossError: an update met NaN or infinity; the state is still the last good one.
         """
 
+    def take_events(self) -> tuple[str, ...]:
+        """Return what happened since the last iteration that ended, and that a person should hear of."""
+
     def checkpoint_state(self) -> dict[str, Any]:
         """Return all arrays that a resumed run needs."""
 

@@ -33,9 +33,12 @@ class RunRecorder:
         name: its name in the results.
         repeat: which repetition it is.
         monitor: measures this process and its runners.
+        progress_is_time: whether the learning rate is annealed by the clock, if it is annealed at all.
     """
 
-    def __init__(self, spec: RunSpec, *, name: str, repeat: int, monitor: ProcessTreeMonitor) -> None:
+    def __init__(
+        self, spec: RunSpec, *, name: str, repeat: int, monitor: ProcessTreeMonitor, progress_is_time: bool = False
+    ) -> None:
         self.spec = spec
         self.name = name
         self.repeat = repeat
@@ -47,6 +50,7 @@ class RunRecorder:
         self.best_return: float | None = None
         self._next_iteration = 0
         self._monitor = monitor
+        self._follows_clock = progress_is_time and spec.algo.anneal_learning_rate
         self._recent_returns: deque[float] = deque(maxlen=RETURN_WINDOW)
         self._threads: dict[str, Any] = {}
 
@@ -134,5 +138,5 @@ class RunRecorder:
             ledger=total_ledger(records),
             resources=combine_resource_use(uses),
             threads=self._threads,
-            deterministic=plan.schedule != "async",
+            deterministic=plan.schedule != "async" and not self._follows_clock,
         )

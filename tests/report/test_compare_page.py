@@ -76,3 +76,9 @@ def test_there_is_a_page_whatever_was_measured(returns: list[float | None]) -> N
     page = build_compare_page(found)
     assert "no interval" in page.facts[0].note or "1 seed" in page.facts[0].note or returns[0] is None
     assert render_compare_html(found).count("<figure") == len(page.charts) + (page.time is not None)
+
+
+def test_one_contender_alone_has_no_section_on_others() -> None:
+    page = render_compare_html(compare_runs(made_group([480.0, 490.0, 500.0])))
+    assert "1 contender<" in page and "There is nothing to compare ppo 0x16 with" in page
+    assert 'id="learnt"' in page and "Against" not in page and "What differs" not in page

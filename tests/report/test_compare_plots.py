@@ -132,6 +132,7 @@ def test_contenders_differ_in_colour_and_marker() -> None:
 @pytest.mark.parametrize(
     "runs",
     [
+        [made_run(), made_run()],
         [made_run(), made_run(plan=RUNNERS)],
         [made_run(returns=[None] * 3), made_run(returns=[None] * 3, plan=RUNNERS)],
         [made_run(returns=[7.0]), made_run(returns=[7.0], plan=RUNNERS)],

@@ -74,4 +74,13 @@ def test_the_data_is_json_that_holds_every_figure(three: Standings) -> None:
     over = data["comparisons"][1]
     assert (over["contender"], over["over"], over["learns"]) == ("impala 2x8 async", "ppo 0x16", "cannot tell")
     assert 0 < over["probability_of_improvement"]["interval"]["low"] < 0.5
+    assert 0.05 < over["by_chance"] <= 1
     assert len(ppo["curve_by_steps"]["xs"]) == len(ppo["curve_by_steps"]["high"])
+
+
+def test_one_contender_alone_has_no_section_on_others() -> None:
+    found = compare_runs([made_run(), made_run()])
+    text = render_compare_text(found)
+    assert text.startswith("There is nothing to compare ppo 0x16 with: its 2 runs differ in nothing (seed 0 2x)")
+    assert "Against" not in text and "What differs" not in text and "2 (0, 0)" in text
+    assert json.loads(dump_json(comparison_data(found)))["comparisons"] == []

@@ -82,7 +82,7 @@ def build_compare_page(found: Standings) -> ComparePage:
     return ComparePage(
         version=__version__,
         env_id=formats.one_line(found.env_id),
-        count=f"{len(names)} contenders",
+        count=formats.plural(len(names), "contender"),
         verdict=formats.one_line(found.headline),
         verdict_rest="",
         facts=_facts(found),

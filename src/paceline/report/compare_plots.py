@@ -39,7 +39,8 @@ def comparison_figure(found: Standings) -> Figure:
     count = len(found.standings)
     rows_in = [6.0, max(3.6, 1.9 + 0.55 * count), _time_row_in(count)]
     first = found.standings[0].contender.runs[0].info
-    what = f"{count} contenders, {sum(len(s.contender.runs) for s in found.standings)} runs"
+    runs = sum(len(standing.contender.runs) for standing in found.standings)
+    what = f"{formats.plural(count, 'contender')}, {formats.plural(runs, 'run')}"
     caption = caption_text(found.env_id, what, first.machine, first.timestamp)
     figure, panels = headed_figure(formats.one_line(found.headline), caption, rows_in, most_lines=6)
     styles = palette.contender_styles(standing.name for standing in found.standings)
@@ -160,7 +161,7 @@ def improvement_panel(axes: Axes, found: Standings, styles: Styles) -> None:
     axes.set_title("Probability of improvement")
     shown = [item for item in found.duels if item.improvement]
     if not shown:
-        say(axes, "no episode ended")
+        say(axes, "no episode ended" if found.duels else "one contender: there is nothing to compare it with")
         return
     axes.axvline(0.5, color="#3D4550", ls=(0, (4, 3)), lw=1.4, zorder=1)
     for place, item in enumerate(shown):

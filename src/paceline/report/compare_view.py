@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from paceline.analysis.comparability import budget_text
-from paceline.analysis.contenders import Contender
+from paceline.analysis.contenders import Contender, budget_text
 from paceline.analysis.duel import Duel, Mark, return_text
 from paceline.analysis.standings import Band, Lag, Standing, Standings
 from paceline.analysis.stats import CONFIDENCE, Estimate
@@ -194,6 +193,7 @@ def _duel_data(item: Duel) -> dict[str, Any]:
         "seconds_to_threshold_ratio": _estimate_data(item.seconds_ratio),
         "seconds_to_threshold": item.time,
         "probability_of_improvement": _estimate_data(item.improvement),
+        "by_chance": item.by_chance,
         "learns": item.learnt,
     }
 

@@ -147,10 +147,10 @@ def test_no_labels_overlap_and_all_lie_on_the_page(name: str, request: pytest.Fi
 def test_names_too_long_for_a_panel_are_letters_that_are_told_whole_on_top(worded: Figure) -> None:
     first, second, *_ = (standing.name for standing in wordy().standings)
     verdict, caption = (" ".join(text.get_text().split("\n")) for text in worded.subfigs[0].texts)
-    assert f"B = {first} " in caption and f"C = {second}".replace(" ", "") in caption.replace(" ", "")
-    assert verdict.startswith("C trains as fast as B ") and "width" not in verdict and "ppo" not in verdict
+    assert f"A' = {first} " in caption and f"B = {second}".replace(" ", "") in caption.replace(" ", "")
+    assert verdict.startswith("B trains as fast as A' ") and "width" not in verdict and "ppo" not in verdict
     shown = [label.get_text() for label in panel(worded, "Final return").get_yticklabels()]
-    assert shown == ["B", "C", "A", "twenty-seven\ncharacter name"]
+    assert shown == ["A'", "B", "A", "twenty-seven\ncharacter name"]
     texts = [text.get_text() for axes in worded.axes for text in axes.findobj(Text)]
     assert not any("…" in text for text in [*texts, verdict, caption])
 

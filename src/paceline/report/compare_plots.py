@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import replace
-from itertools import count
 from typing import TYPE_CHECKING
 
 from paceline.analysis.duel import return_text
@@ -40,16 +38,15 @@ def draw_comparison(found: Standings) -> bytes:
 
 def comparison_figure(found: Standings) -> Figure:
     """Lay out the picture: header, then three rows of two panels."""
-    found, whole_names = lettered(found)
+    found, letters = look.lettered(found, lambda name: len(_wrapped(name)) <= NAME_LINES)
     rows = len(found.standings)
     rows_in = [6.0, max(3.6, 1.9 + 0.55 * rows), _time_row_in(rows)]
     first = found.standings[0].contender.runs[0].info
     runs = sum(len(standing.contender.runs) for standing in found.standings)
     what = f"{formats.plural(rows, 'contender')}, {formats.plural(runs, 'run')}"
     caption = caption_text(found.env_id, what, first.machine, first.timestamp)
-    figure, panels = headed_figure(
-        formats.one_line(found.headline), "\n".join([*whole_names, caption]), rows_in, most_lines=9
-    )
+    below = "\n".join([*(f"{letter} = {name}" for letter, name in letters), caption])
+    figure, panels = headed_figure(formats.one_line(found.headline), below, rows_in, most_lines=9)
     styles = palette.contender_styles(standing.name for standing in found.standings)
     curves_panel(panels[0], found, styles, "by_steps")
     curves_panel(panels[1], found, styles, "by_seconds")
@@ -58,29 +55,6 @@ def comparison_figure(found: Standings) -> Figure:
     time_panel(panels[4], found)
     improvement_panel(panels[5], found, styles)
     return figure
-
-
-def lettered(found: Standings) -> tuple[Standings, list[str]]:
-    """Return ``found`` with a letter for each name that is too long for a panel, and ``A = the name`` for each."""
-    names = [look.contender_name(standing) for standing in found.standings]
-    free = (letter for index in count() if (letter := _letter(index)) not in names)
-    short = {name: name if len(_wrapped(name)) <= NAME_LINES else next(free) for name in names}
-    renamed = {standing.name: short[name] for standing, name in zip(found.standings, names, strict=True)}
-    headline = formats.one_line(found.headline)
-    for name in sorted(names, key=len, reverse=True):  # a name may begin another
-        headline = headline.replace(name, short[name])
-    standings = (replace(each, contender=replace(each.contender, name=renamed[each.name])) for each in found.standings)
-    duels = (
-        replace(each, challenger=renamed[each.challenger], reference=renamed[each.reference]) for each in found.duels
-    )
-    keys = [f"{letter} = {name}" for name, letter in short.items() if letter != name]
-    return replace(found, headline=headline, standings=tuple(standings), duels=tuple(duels)), keys
-
-
-def _letter(index: int) -> str:
-    """Return A, B, .. Z, AA, AB, .."""
-    before, last = divmod(index, 26)
-    return (_letter(before - 1) if before else "") + chr(ord("A") + last)
 
 
 def _time_row_in(rows: int) -> float:

@@ -83,6 +83,15 @@ def test_another_algorithm_may_need_another_plan_than_the_files(run_here: Run) -
     assert (back.returncode, back.stderr.endswith("; schedule auto again\n")) == (0, True)
 
 
+@pytest.mark.parametrize(("config", "algo", "batch"), [("halfcheetah-highend", "a2c", 896), ("halfcheetah", "a2c", 64)])
+def test_the_new_algorithms_batch_goes_with_the_environments_of_the_files_plan(
+    run_here: Run, config: str, algo: str, batch: int
+) -> None:
+    done = run_here("config", "show", "--config", CONFIGS / f"{config}.yaml", "--algo", algo)
+    assert done.returncode == 0
+    assert RunSpec.model_validate(yaml.safe_load(done.stdout)).algo.batch_size == batch
+
+
 def test_options_reopen_what_contradicts_them_in_a_file(run_here: Run) -> None:
     done = run_here("config", "show", "--config", CONFIGS / "halfcheetah-impala.yaml", "--num-env-runners", 0)
     assert (done.returncode, done.stderr) == (

@@ -38,8 +38,9 @@ def run_data(arguments: argparse.Namespace) -> dict[str, Any]:
         if "plan" not in loaded:
             raise RequestError(f"{arguments.plan}: expected a key 'plan', got {', '.join(loaded)}; give a plan.yaml")
         data = merge_fields(data, {"plan": loaded["plan"]})
+    file = data
     data = _under_options(
-        data,
+        file,
         arguments,
         {
             "plan.num_env_runners": arguments.num_env_runners,
@@ -54,6 +55,8 @@ def run_data(arguments: argparse.Namespace) -> dict[str, Any]:
         if is_auto:
             return _auto_under(data)
         data["plan"] = _plan_over_default(data)
+        if "algo" in file and _algo_name(file) != _algo_name(data):
+            data = _with_batch(data)
     return data
 
 
@@ -70,6 +73,19 @@ def _auto_under(data: dict[str, Any]) -> dict[str, Any]:
     if "batch_size" in algo:
         made.pop("algo", None)  # its minibatches go with its own batch
     return merge_fields(made, data)
+
+
+def _with_batch(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a run with a batch that its plan's environments divide, where none is given.
+
+    The plan was made for another algorithm's batch.
+    """
+    from paceline.training.auto_config import suited_batch
+
+    plan, algo = data["plan"], data.get("algo")
+    if not isinstance(plan, dict) or not isinstance(algo, dict) or "batch_size" in algo:
+        return data
+    return {**data, "algo": {**suited_batch(_algo_name(data), plan), **algo}}
 
 
 def sweep_data(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def fit_under(below: Mapping[str, Any], given: Mapping[str, Any]) -> Fitted:
         data.pop("budget", None)
     old = _name(below, "ppo")
     new = _name(given, old)
-    reason, dropped = "", ()
+    reason, dropped = "", tuple[str, ...]()
     if new != old:
         reason = f"{new} instead of {old}"
         if new in ALGORITHMS and old in ALGORITHMS and "algo" in below:

@@ -98,6 +98,7 @@ def test_a_runner_that_is_killed_is_replaced_and_told() -> None:
         (event,) = iteration.events
         assert event.startswith("runner 1 was replaced because it died (replacement 1 of at most 3): ")
         assert "SIGKILL" in event
+        assert [told["environment"]["OMP_NUM_THREADS"] for told in driver.runner_threads] == ["1", "1"]
         assert driver._pool.runner_pids()[0] == pids[0] and driver._pool.runner_pids()[1] != pids[1]
         assert driver.iterate(0.0).events == ()
         assert driver.total_env_steps == 3 * 64

@@ -52,6 +52,10 @@ class Driver(Protocol):
     def late_compile_s(self) -> float:
         """Seconds of compilation that came after :meth:`compile`."""
 
+    @property
+    def runner_threads(self) -> list[dict[str, Any]]:
+        """Thread settings of each process with a copy of the policy, see :func:`paceline.machine.record_threads`."""
+
     def reset(self) -> None:
         """Reset the environments; their seeds follow from the run's seed and the number of updates so far."""
 

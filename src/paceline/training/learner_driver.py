@@ -102,10 +102,6 @@ class LearnerDriver(ABC):
     ) -> tuple[int, Episodes, dict[str, float]]:
         """Get experience and learn from it; return real steps, episodes and metrics."""
 
-    def take_events(self) -> tuple[str, ...]:
-        """Return what happened since the last call that a person should hear of."""
-        return self._take_events()
-
     @abstractmethod
     def take_events(self) -> tuple[str, ...]:
         """Return what happened since the last call that a person should hear of."""

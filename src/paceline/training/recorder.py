@@ -101,9 +101,9 @@ class RunRecorder:
         self._next_iteration += 1
         return record
 
-    def freeze_threads(self) -> None:
-        """Note the threads of this process while everything is alive."""
-        self._threads = record_threads()
+    def freeze_threads(self, runners: Sequence[dict[str, Any]] = ()) -> None:
+        """Note the threads of this process while everything is alive, and what runners with a policy tell of theirs."""
+        self._threads = {**record_threads(), "runners": list(runners)} if runners else record_threads()
 
     def result(self, outcome: Outcome = "ok", message: str = "") -> RunResult:
         """Return everything that was measured."""

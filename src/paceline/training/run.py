@@ -143,7 +143,7 @@ def _train(
         recorder = RunRecorder(spec, name=spec.plan.label, repeat=0, monitor=monitor, progress_is_time=by_time)
         recorder.setup_s = time.perf_counter() - begin
         recorder.compile_s = driver.compile()
-        recorder.freeze_threads()
+        recorder.freeze_threads(driver.runner_threads)
         logs.append(stack.enter_context(contextlib.closing(CsvLog(folder.path, driver.num_iterations))))
         done_steps = driver.total_env_steps if resume else None
         logs.append(stack.enter_context(contextlib.closing(TensorBoardLog(folder.path / "tb", done_steps))))

@@ -17,7 +17,8 @@
 #   make test-slow   run the others: whole programs, and everything that is killed, hung and starved on purpose
 #   make test-gymnasium   run Gymnasium's own vector tests against our executions
 #   make check   lint, types, layers
-#   make bench   compare with other libraries (installs them; takes about an hour)
+#   make bench   compare speeds with other libraries (installs them; takes an hour or more)
+#   make bench-learning   how well every algorithm learns: 18 rows of 5 seeds, which takes hours; finished seeds are kept
 #   make bench-rllib   install RLlib for that comparison, in a virtual environment of its own
 
 PYTHON ?= python3
@@ -39,7 +40,7 @@ TRAIN = $(BIN)/paceline train $(ENV) --out $(FOLDER)
 
 .DELETE_ON_ERROR:
 .PHONY: demo train train-timed train-parallel train-impala train-impala-parallel train-a2c train-a3c evaluate compare \
-	tensorboard test test-slow test-gymnasium check bench bench-rllib clean
+	tensorboard test test-slow test-gymnasium check bench bench-learning bench-rllib clean
 
 # The batch of the published experiment (16384 steps), so that the table can be put beside it.
 demo: $(VENV)/.installed
@@ -112,6 +113,9 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.train_vs_peers
 	$(BIN)/python -m benchmarks.parallel_vs_sequential
 	$(BIN)/python -m benchmarks.startup
+
+# Apart from the others: it trains 90 times, most of them a million steps of HalfCheetah-v5.
+bench-learning: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.learning
 
 # RLlib pins another Gymnasium: it is compared from a virtual environment of its own.

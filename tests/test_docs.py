@@ -138,6 +138,16 @@ def test_every_target_that_trains_makes_a_sound_command(target: str, algo: str, 
     spec.plan.for_algorithm(algo)
 
 
+def test_the_table_that_takes_hours_has_a_target_of_its_own() -> None:
+    runs = {}
+    for target in ("bench", "bench-learning"):
+        words = ["make", "--dry-run", target]
+        shown = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        runs[target] = set(re.findall(r"-m (benchmarks\.\w+)", shown))
+    assert runs["bench-learning"] == {"benchmarks.learning"}
+    assert "benchmarks.vector_peers" in runs["bench"] and "benchmarks.learning" not in runs["bench"]
+
+
 def test_make_says_what_tensorboard_needs(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / ".installed").touch()

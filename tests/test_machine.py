@@ -21,6 +21,7 @@ from paceline.machine import (
     Machine,
     Paths,
     detect_machine,
+    memory_available_bytes,
     open_nvml,
     record_threads,
     set_math_threads,
@@ -53,7 +54,16 @@ V2 = {
     "cgroup/jobs/mine/cpu.max": "max 100000\n",
     "cgroup/jobs/mine/memory.max": f"{4 * GIB}\n",
     "cgroup/jobs/mine/memory.current": f"{3 * GIB}\n",
-    "cgroup/jobs/mine/memory.stat": f"anon 5\ninactive_file {GIB}\nactive_file 7\n",
+    "cgroup/jobs/mine/memory.stat": (
+        f"anon 5\ninactive_file {GIB // 2}\nactive_file {GIB // 4}\nslab_reclaimable {GIB // 4}\n"
+    ),
+}
+
+V2_CROWDED = {
+    **V2,
+    "cgroup/jobs/memory.max": f"{8 * GIB}\n",
+    "cgroup/jobs/memory.current": f"{8 * GIB}\n",
+    "cgroup/jobs/memory.stat": f"inactive_file {GIB // 2}\n",
 }
 
 V1 = {
@@ -74,10 +84,11 @@ V1_UNLIMITED = {
 
 
 @pytest.mark.parametrize(
-    ("files", "quota", "limit_bytes", "held_bytes"),
+    ("files", "quota", "limit_bytes", "left_bytes"),
     [
         pytest.param(V2, 1.5, 4 * GIB, 2 * GIB, id="v2, the quota is an ancestor's"),
-        pytest.param(V1, 2.5, 2 * GIB, GIB // 2, id="v1, joined controllers, a path of the host's"),
+        pytest.param(V2_CROWDED, 1.5, 4 * GIB, GIB // 2, id="v2, neighbours fill the group around it"),
+        pytest.param(V1, 2.5, 2 * GIB, 3 * GIB // 2, id="v1, joined controllers, a path of the host's"),
         pytest.param(V1_UNLIMITED, None, None, None, id="v1 without limits"),
         pytest.param({"proc/self/cgroup": "0::/\n", "cgroup/cpu.max": "max 100000\n"}, None, None, None, id="v2 max"),
         pytest.param({"proc/self/cgroup": "garbage\n\n"}, None, None, None, id="garbage"),
@@ -85,12 +96,12 @@ V1_UNLIMITED = {
     ],
 )
 def test_cgroup_limits(
-    tmp_path: Path, files: dict[str, str], quota: float | None, limit_bytes: int | None, held_bytes: int | None
+    tmp_path: Path, files: dict[str, str], quota: float | None, limit_bytes: int | None, left_bytes: int | None
 ) -> None:
     cgroup = Cgroup(write_tree(tmp_path, files))
     assert cgroup.cpu_quota() == quota
     assert cgroup.memory_limit_bytes() == limit_bytes
-    assert cgroup.memory_held_bytes() == held_bytes
+    assert cgroup.memory_left_bytes() == left_bytes
 
 
 def test_hybrid_hierarchies_give_the_tightest_limit(tmp_path: Path) -> None:
@@ -101,13 +112,14 @@ def test_hybrid_hierarchies_give_the_tightest_limit(tmp_path: Path) -> None:
 def test_usable_cores_and_memory_heed_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    found = detect_machine(write_tree(tmp_path, {**V2, "proc/meminfo": MEMINFO}), open_library=no_nvml)
+    paths = write_tree(tmp_path, {**V2, "proc/meminfo": MEMINFO})
+    found = detect_machine(paths, open_library=no_nvml)
     assert (found.logical_cores, found.affinity_cores, found.cpu_quota) == (64, 8, 1.5)
     assert found.usable_cores == 1.5
     assert found.whole_cores == 1
     assert found.memory_total_bytes == 16 * GIB
     assert found.memory_limit_bytes == 4 * GIB
-    assert found.memory_available_bytes == 2 * GIB
+    assert found.memory_available_bytes == memory_available_bytes(paths) == 2 * GIB
     assert (found.swap_total_bytes, found.swap_used_bytes) == (2048 * 1024, 1024 * 1024)
     assert found.shm_total_bytes is None
 

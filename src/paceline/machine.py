@@ -166,8 +166,6 @@ def detect_machine(
     memory = _memory(paths)
     limit = cgroup.memory_limit_bytes()
     memory_limit = min(memory.total, limit or memory.total)
-    held = cgroup.memory_held_bytes() if limit else None
-    available = memory.available if limit is None or held is None else min(memory.available, max(0, limit - held))
     shm = shutil.disk_usage(paths.shm) if paths.shm.is_dir() else None
     gpus, driver, note = _detect_gpus(open_library or open_nvml)
     return Machine(
@@ -180,7 +178,7 @@ def detect_machine(
         memory_total_bytes=memory.total,
         cgroup_memory_limit_bytes=limit,
         memory_limit_bytes=memory_limit,
-        memory_available_bytes=available,
+        memory_available_bytes=_available(memory, cgroup),
         swap_total_bytes=memory.swap_total,
         swap_used_bytes=memory.swap_used,
         shm_total_bytes=shm.total if shm else None,
@@ -195,6 +193,12 @@ def detect_machine(
         gpu_note=note,
         versions=installed_versions(),
     )
+
+
+def memory_available_bytes(paths: Paths | None = None) -> int:
+    """Return what can be taken now without swapping or hitting the cgroup's limit, in bytes, whoever holds the rest."""
+    paths = paths or Paths()
+    return _available(_memory(paths), Cgroup(paths))
 
 
 def installed_versions(packages: Iterable[str] = VERSIONED_PACKAGES) -> dict[str, str]:
@@ -248,20 +252,24 @@ class Cgroup:
         limits += [_read_int(folder / "memory.limit_in_bytes") for folder in self._folders("memory")]
         return min((limit for limit in limits if limit and limit < _V1_UNLIMITED_BYTES), default=None)
 
-    def memory_held_bytes(self) -> int | None:
-        """Return what the limited group holds and cannot drop: its usage without the inactive page cache."""
-        smallest = self.memory_limit_bytes()
-        for controller, limit, usage, cache in (
-            ("", "memory.max", "memory.current", "inactive_file"),
-            ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    def memory_left_bytes(self) -> int | None:
+        """Return what may be taken before the group, or one around it, meets its limit; ``None`` if none has one.
+
+        What others in these groups hold counts. Pages of files do not: the kernel drops them before it ends a process.
+        """
+        left = []
+        for controller, limit_name, usage, droppable in (
+            ("", "memory.max", "memory.current", ("inactive_file", "active_file", "slab_reclaimable")),
+            ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file")),
         ):
             for folder in self._folders(controller):
-                used = _read_int(folder / usage)
-                if used is not None and _read_int(folder / limit) == smallest:
-                    pairs = (line.partition(" ") for line in _read(folder / "memory.stat").splitlines())
-                    droppable = next((int(value) for name, _, value in pairs if name == cache), 0)
-                    return max(0, used - droppable)
-        return None
+                limit, used = _read_int(folder / limit_name), _read_int(folder / usage)
+                if not limit or limit >= _V1_UNLIMITED_BYTES or used is None:
+                    continue
+                pairs = (line.partition(" ") for line in _read(folder / "memory.stat").splitlines())
+                dropped = sum(int(value) for name, _, value in pairs if name in droppable)
+                left.append(max(0, limit - max(0, used - dropped)))
+        return min(left, default=None)
 
     def _folders(self, controller: str) -> list[Path]:
         """Return the folders of the process's group in ``controller`` and of its ancestors, innermost first."""
@@ -418,6 +426,11 @@ def _memory(paths: Paths) -> _Memory:
         return _Memory(fields["MemTotal"], fields["MemAvailable"], swap_total, swap_total - fields.get("SwapFree", 0))
     memory, swap = psutil.virtual_memory(), psutil.swap_memory()
     return _Memory(memory.total, memory.available, swap.total, swap.used)
+
+
+def _available(memory: _Memory, cgroup: Cgroup) -> int:
+    left = cgroup.memory_left_bytes()
+    return memory.available if left is None else min(memory.available, left)
 
 
 def _cpu_model(paths: Paths) -> str:

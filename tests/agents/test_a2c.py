@@ -187,6 +187,15 @@ def test_an_update_absorbs_takes_the_gradient_and_applies_it(kind: str) -> None:
     assert norm > a2c.spec.max_grad_norm
 
 
+def test_an_infinite_reward_is_seen_in_the_statistics_though_the_gradient_is_finite() -> None:
+    a2c, state, batch = learner(), seasoned_state(), make_batch(**ENDS)
+    gradient, parts = compiled("gradient")(state, batch)  # as an actor takes it, before the learner's statistics
+    spoiled = batch._replace(rewards=np.where(np.arange(T)[:, None] == 1, np.inf, batch.rewards).astype(np.float32))
+    absorbed = jax.jit(functools.partial(absorb, a2c.agent, a2c.spec))(state, spoiled)
+    assert float(compiled("apply")(state, gradient, parts, np.float32(1e-2))[1]["finite"]) == 1
+    assert float(compiled("apply")(absorbed, gradient, parts, np.float32(1e-2))[1]["finite"]) == 0
+
+
 def test_gradients_are_applied_one_after_the_other_by_rmsprop() -> None:
     a2c, state, rate = learner(), seasoned_state(), 1e-2
     spec, expected = a2c.spec, jax.tree.map(lambda p: np.asarray(p, np.float64), state.trainable)
@@ -316,7 +325,7 @@ def test_nothing_is_drawn() -> None:
 @pytest.mark.parametrize("cls", [A2CSpec, A3CSpec])
 @pytest.mark.parametrize("field", ["batch_size", "learning_rate", "ent_coef"])
 def test_a_spec_with_open_fields_is_refused(cls: type[A2CSpec] | type[A3CSpec], field: str) -> None:
-    with pytest.raises(SpecError, match=r"expected a filled-in A2C spec.*resolve_algo"):
+    with pytest.raises(SpecError, match=rf"expected a filled-in {cls().name.upper()} spec.*resolve_algo"):
         A2C(cls(**{**FIELDS, field: None}), learner().agent)
 
 

@@ -52,7 +52,7 @@ def test_few_and_equal_seeds_are_told() -> None:
 
 
 def test_what_was_left_out_or_replaced_is_told() -> None:
-    dead = made_run(seed=9, returns=[], outcome="crash", folder="runs/dead")
+    dead = made_run(seed=9, returns=[], outcome="crash", folder="runs/dead", budget={"total_steps": 40_000})
     found = texts(*SOUND, dead, left_out=("runs/killed",))
     assert "counts without them: no iteration was finished in runs/dead (crash)" in found["nothing-measured"]
     assert found["left-out"].endswith("runs/killed.")

@@ -66,8 +66,7 @@ def test_a_name_says_what_sets_it_apart(first: dict[str, Any], second: dict[str,
 
 
 def test_an_open_backend_is_the_one_that_it_stands_for() -> None:
-    with pytest.raises(RequestError, match=r"got ppo 0x16 with 2 runs"):
-        group_runs([made_run(), made_run(seed=1, plan={**SERIAL, "backend": "serial"})])
+    assert names_of(made_run(), made_run(seed=1, plan={**SERIAL, "backend": "serial"})) == ["ppo 0x16"]
 
 
 def test_names_can_be_given() -> None:
@@ -89,10 +88,36 @@ def test_different_environments_are_refused() -> None:
     assert len(group_runs([made_run(), type(unknown)(unknown.folder, unknown.info, unknown.result)])) == 2
 
 
-@pytest.mark.parametrize("runs", [[], made_group([1.0, 2.0, 3.0])])
-def test_one_contender_is_not_enough(runs: list[Any]) -> None:
-    with pytest.raises(RequestError, match="expected two contenders or more"):
-        group_runs(runs)
+def test_one_contender_may_stand_alone() -> None:
+    (alone,) = group_runs(made_group([1.0, 2.0, 3.0]))
+    assert (alone.name, alone.seeds) == ("ppo 0x16", (0, 1, 2))
+    with pytest.raises(RequestError, match="expected a training run or more, got none"):
+        group_runs([])
+    with pytest.raises(RequestError, match="expected 1 name after --names, got 2"):
+        group_runs([made_run()], ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("budgets", "names"),
+    [
+        (({"total_steps": 100_000}, {"total_steps": 1_000_000}), ["ppo 0x16 100k steps", "ppo 0x16 1M steps"]),
+        (({"total_steps": 149_504}, {"total_steps": 149_000}), ["ppo 0x16 149,504 steps", "ppo 0x16 149k steps"]),
+        (({"minutes": 10.0}, {"minutes": 0.5}), ["ppo 0x16 10 min", "ppo 0x16 0.5 min"]),
+        (({"iterations": 30}, {}), ["ppo 0x16 30 iterations", "ppo 0x16 unknown budget"]),
+    ],
+)
+def test_runs_of_another_budget_are_another_contender(budgets: tuple[dict[str, Any], ...], names: list[str]) -> None:
+    """The learning rate is annealed over the budget: the curves differ from the first step on."""
+    contenders = group_runs([made_run(seed=seed, budget=budget) for budget in budgets for seed in range(2)])
+    assert [(item.name, item.seeds) for item in contenders] == [(name, (0, 1)) for name in names]
+    assert [item.field for item in differences(contenders)] == ["budget"]
+
+
+def test_a_budget_is_named_only_where_nothing_else_differs() -> None:
+    runs = [made_run(budget={"total_steps": 1000}), made_run(budget={"total_steps": 2000}, plan=RUNNERS)]
+    assert names_of(*runs) == ["ppo 0x16", "ppo 2x8 runner"]
+    found = {item.field: item.values for item in differences(group_runs(runs))}
+    assert found["budget"] == ("1,000 total steps", "2,000 total steps")
 
 
 def test_only_settings_that_all_have_are_told_as_differences() -> None:

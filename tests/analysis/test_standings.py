@@ -78,7 +78,7 @@ def test_too_few_seeds_have_a_curve_without_a_band() -> None:
 
 def test_a_run_that_broke_counts_with_what_it_had_and_does_not_cut_the_curves_of_the_others() -> None:
     ppo = made_group([480, 490, 500])
-    broken = made_run(seed=3, returns=[20.0, 30.0, 40.0], outcome="nan")
+    broken = made_run(seed=3, returns=[20.0, 30.0, 40.0], outcome="nan", budget={"total_steps": 40_000})
     found = compare_runs([*ppo, broken, *made_group([480, 490, 500, 495], plan=RUNNERS)])
     standing = found.standings[0]
     assert standing.finals[-1] == 40.0
@@ -115,6 +115,28 @@ def test_contenders_without_an_iteration_are_left_out_and_one_alone_is_refused()
     assert found.notices[0].code == "nothing-measured"
     with pytest.raises(ResultsError, match="none of impala 2x8 async"):
         compare_runs([made_run(), dead])
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        ((0, 1, 2), "its 3 runs differ in their seeds alone; give a run of another algorithm"),
+        ((0, 0), "its 2 runs differ in nothing (seed 0 2x); give"),
+        ((3, 1, 3), "its 3 runs differ in their seeds alone (seed 3 2x); give"),
+        ((0,), "it is the only run."),
+    ],
+)
+def test_one_contender_alone_is_shown_with_nothing_to_compare_it_with(seeds: tuple[int, ...], said: str) -> None:
+    found = compare_runs([made_run(seed=seed) for seed in seeds])
+    assert found.headline.startswith(f"There is nothing to compare ppo 0x16 with: {said}")
+    (standing,) = found.standings
+    assert standing.contender.seeds == seeds and standing.by_steps is not None and standing.sps is not None
+    assert (found.duels, found.sentences, found.differences, found.horizon) == ((), (), (), None)
+    assert "improvement" not in " ".join(found.method)
+    codes = [notice.code for notice in found.notices]
+    assert ("same-seed" in codes) == (len(set(seeds)) < len(seeds)) and "not-interleaved" not in codes
+    with pytest.raises(ResultsError, match="expected a run with a finished iteration, got none of ppo 0x16"):
+        compare_runs([made_run(returns=[])])
 
 
 def test_the_same_runs_give_the_same_figures(three: Standings) -> None:

@@ -64,10 +64,6 @@ def test_a_senseless_request_is_refused_in_one_sentence(run_here: Run, folders: 
         ([], "required: DIR"),
         ([ppo / "seed0"], "expected two training runs or more, got 1"),
         ([ppo / "seed0", ppo / ".." / "ppo" / "seed0"], "expected two training runs or more, got 1"),
-        (
-            [ppo],
-            "expected two contenders or more",
-        ),
         ([ppo, other], "got CartPole-v1"),
         ([ppo, longer], 'with {"length": 2.0}'),
         ([ppo, sweep], "got the sweep"),
@@ -84,6 +80,15 @@ def test_a_senseless_request_is_refused_in_one_sentence(run_here: Run, folders: 
         assert_one_sentence(done.stderr)
         assert said in done.stderr
     assert not (folders / "out").exists()
+
+
+@pytest.mark.slow
+def test_repeats_of_one_run_are_shown_though_there_is_nothing_to_compare(run_here: Run, tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / name, made_run()) for name in ("first", "again")]
+    done = run_here("compare", *folders, "--out", tmp_path / "out")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("There is nothing to compare ppo 0x16 with: its 2 runs differ in nothing (seed 0 2x)")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"compare.txt", "compare.png", "compare.html"}
 
 
 def test_a_folder_that_cannot_be_written_is_told(run_here: Run, folders: Path) -> None:

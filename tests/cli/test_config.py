@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -54,6 +55,67 @@ def test_auto_says_what_it_found(run_here: Run) -> None:
     assert done.stdout.startswith("# config auto: ")
     assert " usable cores -> " in done.stdout.splitlines()[0]
     assert RunSpec.model_validate(yaml.safe_load(done.stdout)).algo.batch_size == 320
+
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def test_a_config_of_another_algorithm_lends_what_fits(run_here: Run) -> None:
+    done = run_here(
+        "config", "show", "--config", CONFIGS / "halfcheetah.yaml", "--algo", "a2c", "--set", "algo.gamma=0.9"
+    )
+    assert done.returncode == 0
+    assert done.stderr.startswith("paceline: a2c instead of ppo: dropped batch_size, minibatch_size, ")
+    assert len(done.stderr.splitlines()) == 1
+    spec = RunSpec.model_validate(yaml.safe_load(done.stdout))
+    assert (spec.algo.name, spec.algo.batch_size, spec.algo.gamma) == ("a2c", 64, 0.9)
+    assert (spec.plan.num_env_runners, spec.plan.num_envs_per_env_runner) == (0, 1)
+
+
+def test_another_algorithm_may_need_another_plan_than_the_files(run_here: Run) -> None:
+    done = run_here("config", "show", "--config", CONFIGS / "halfcheetah.yaml", "--algo", "a3c")
+    assert done.returncode == 0
+    assert done.stderr.endswith("; backend and num_env_runners auto again\n")
+    plan = RunSpec.model_validate(yaml.safe_load(done.stdout)).plan
+    assert (plan.schedule, plan.inference, plan.num_envs_per_env_runner) == ("async", "runner", 1)
+    assert plan.num_env_runners >= 1
+    back = run_here("config", "show", "--config", CONFIGS / "halfcheetah-a3c.yaml", "--algo", "ppo")
+    assert (back.returncode, back.stderr.endswith("; schedule auto again\n")) == (0, True)
+
+
+@pytest.mark.parametrize(("config", "algo", "batch"), [("halfcheetah-highend", "a2c", 896), ("halfcheetah", "a2c", 64)])
+def test_the_new_algorithms_batch_goes_with_the_environments_of_the_files_plan(
+    run_here: Run, config: str, algo: str, batch: int
+) -> None:
+    done = run_here("config", "show", "--config", CONFIGS / f"{config}.yaml", "--algo", algo)
+    assert done.returncode == 0
+    assert RunSpec.model_validate(yaml.safe_load(done.stdout)).algo.batch_size == batch
+
+
+def test_options_reopen_what_contradicts_them_in_a_file(run_here: Run) -> None:
+    done = run_here("config", "show", "--config", CONFIGS / "halfcheetah-impala.yaml", "--num-env-runners", 0)
+    assert (done.returncode, done.stderr) == (
+        0,
+        "paceline: with num_env_runners 0: schedule and inference auto again\n",
+    )
+    plan = RunSpec.model_validate(yaml.safe_load(done.stdout)).plan
+    assert (plan.backend, plan.inference, plan.schedule) == ("serial", "learner", "sync")
+
+
+@pytest.mark.parametrize(
+    ("options", "budget"),
+    [
+        (("--set", "budget.minutes=1"), {"minutes": 1.0}),
+        (("--minutes", 2), {"minutes": 2.0}),
+        (("--set", "budget.iterations=3"), {"iterations": 3}),
+        (("--total-steps", 9), {"total_steps": 9}),
+    ],
+)
+def test_a_budget_that_is_given_replaces_the_files(
+    run_here: Run, options: tuple[object, ...], budget: dict[str, object]
+) -> None:
+    spec = show(run_here, "--config", CONFIGS / "cartpole.yaml", *options)
+    assert spec.budget.model_dump(exclude_none=True) == budget
 
 
 @pytest.mark.parametrize(

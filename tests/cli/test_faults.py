@@ -116,6 +116,20 @@ def test_a_stopped_run_saves_everything(number: signal.Signals, runners: int, st
 
 
 @pytest.mark.slow
+def test_a_run_that_resumes_exactly_says_what_is_not_saved(start: Start, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    exact = ("--set", "exact_resume=true", "--set", "checkpoint_every_iterations=1000000")
+    process = start("train", "CartPole-v1", *SMALL, "--num-env-runners", 0, *exact, "--out", out)
+    wait_for(process, "iteration 1 ")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    steps = load_results(out).experiments[0].iterations[-1].total_env_steps
+    assert errors == (
+        f"stopped; there is no checkpoint yet, and --resume begins again: the figures of {steps:,} steps are saved\n"
+    )
+
+
+@pytest.mark.slow
 def test_a_runner_that_is_killed_ends_the_run_with_a_checkpoint(start: Start, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start("train", "CartPole-v1", *SMALL, "--num-env-runners", 2, *AT_ONCE, "--out", out)

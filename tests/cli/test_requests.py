@@ -44,6 +44,8 @@ CASES = [
     ("train CartPole-v1 --plan unknown-key.yaml", r"unknown key 'plan\.num_envs_per_runner'"),
     ("train CartPole-v1 --plan no-plan.yaml", r"no-plan\.yaml: expected a key 'plan', got env; give a plan\.yaml"),
     ("train --resume foreign", r"expected a folder with a paceline run to resume, got foreign"),
+    ("train --resume a --config auto", r"expected the settings of the run in a, got --config auto as well"),
+    ("train CartPole-v1 --total-steps 5 --set budget.minutes=1", r"exactly one of total_steps, minutes and iterations"),
     ("train --resume a --out b", r"expected one folder, got --resume a and --out b"),
     ("train synthetic:spaces?action=dict", r"expected an action space of .*, got Dict\(.*; wrap the environment"),
     ("train CartPole-v1 --num-env-runners -1", r"plan\.num_env_runners: .*got -1"),

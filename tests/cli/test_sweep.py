@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from commands import Run, Start, assert_one_sentence, wait_for
 
+from paceline.cli.parser import parse
+from paceline.cli.request import sweep_data
 from paceline.measure.store import load_results
+from paceline.spec import SweepSpec, build_spec
 
 GRID = ("CartPole-v1", "--num-env-runners", "0,1", "--num-envs-per-env-runner", "4", "--batch-size", "64",
         "--minibatch-size", "32", "--num-epochs", "1", "--iterations", "2")  # fmt: skip
@@ -21,6 +24,27 @@ def test_a_dry_run_shows_the_trials_and_starts_nothing(run: Run, tmp_path: Path)
     assert "4 trials to run, 1 + 2 iterations each" in done.stdout
     assert "Expected time: about" in done.stdout
     assert not (tmp_path / "out").exists()
+
+
+def test_options_win_over_the_config_of_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
+    config = Path(__file__).parents[2] / "configs" / "halfcheetah-impala.yaml"
+    words = [
+        "sweep",
+        "--config",
+        str(config),
+        "--algo",
+        "ppo",
+        "--set",
+        "budget.iterations=2",
+        "--num-env-runners",
+        "2",
+    ]
+    spec = build_spec(SweepSpec, sweep_data(parse(words)))
+    assert (spec.base.algo.name, spec.base.budget.iterations, spec.base.plan.schedule) == ("ppo", 2, "auto")
+    assert capsys.readouterr().err == (
+        "paceline: ppo instead of impala: dropped batch_size, updates_per_iteration, rollout_length, learning_rate, "
+        "rho_bar, c_bar, optimizer; schedule auto again\n"
+    )
 
 
 def test_a_grid_that_cannot_be_built_is_refused(run: Run, tmp_path: Path) -> None:

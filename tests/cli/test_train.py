@@ -125,6 +125,22 @@ def test_a_run_goes_on_with_another_plan(finished: Path, run_here: Run) -> None:
     assert len((finished / "progress.jsonl").read_text().splitlines()) == 5
 
 
+def test_a_resumed_plan_gives_up_what_contradicts_the_new_one(run_here: Run, tmp_path: Path) -> None:
+    """The folder's spec holds ``inference: runner``, which nobody gave and no run without runners can have."""
+    options = ("--algo", "a2c", "--num-envs-per-env-runner", 4, "--set", "algo.updates_per_iteration=1")
+    parallel = ("--num-env-runners", 1, "--inference", "runner")
+    done = run_here("train", "CartPole-v1", *options, *parallel, "--total-steps", 128, "--out", tmp_path / "run")
+    assert (done.returncode, done.stderr) == (0, "")
+    resume = ("train", "--resume", tmp_path / "run", "--total-steps", 256)
+    done = run_here(*resume, "--num-env-runners", 0, "--inference", "runner")
+    assert done.returncode == 2 and "inference runner needs at least one runner process" in done.stderr
+    done = run_here(*resume, "--num-env-runners", 0)
+    assert (done.returncode, done.stderr) == (0, "paceline: with num_env_runners 0: inference auto again\n")
+    assert "going on after iteration 2, 128 steps" in done.stdout
+    plan = load_results(tmp_path / "run").experiments[0].plan
+    assert (plan["num_env_runners"], plan["inference"]) == (0, "learner")
+
+
 @pytest.mark.parametrize(
     ("arguments", "difference"),
     [
@@ -221,7 +237,9 @@ def test_a_terminal_shows_a_live_panel(environment: dict[str, str], tmp_path: Pa
     assert process.wait(timeout=60) == 0
     text = shown.decode()
     assert "100%" in text
-    assert re.search(r"iteration 4  steps 256  SPS [\d,]+  return .* \(best .*\)  elapsed", text)
+    plain = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", text)
+    for row in (r"steps +256 in .* \(iteration 4\)", r"SPS +[\d,]+", r"return +\S+ \(best \S+\)"):
+        assert re.search(row, plain), row
     assert re.search(r"time: .*learner update \d+%", text)
     assert "\x1b[" in text  # it redraws in place
     assert re.search(r"\x1b\[[\d;]*(3[0-8]|9[0-7])[;m]", text)  # in colour

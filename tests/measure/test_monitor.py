@@ -100,10 +100,10 @@ def test_pss_counts_private_memory_in_full_and_is_below_rss() -> None:
 
 BURN = "import time\nend = time.process_time() + {seconds}\nwhile time.process_time() < end: pass\n"
 
-EAGER = Cadence(sample_s=3600.0, scan_s=0.0, pss_s=0.0, gpu_s=0.0, own_share=float("inf"))
+EAGER = Cadence(sample_s=3600.0, scan_s=0.0, available_s=0.0, pss_s=0.0, gpu_s=0.0, own_share=float("inf"))
 """Looks at everything at every call, and never in the background."""
 
-RARE = Cadence(sample_s=3600.0, scan_s=3600.0, pss_s=3600.0, gpu_s=3600.0, own_share=float("inf"))
+RARE = Cadence(sample_s=3600.0, scan_s=3600.0, available_s=3600.0, pss_s=3600.0, gpu_s=3600.0, own_share=float("inf"))
 
 
 def no_gpu() -> GpuReader:
@@ -241,6 +241,32 @@ def test_costly_readings_are_throttled() -> None:
     assert second.pss_bytes == first.pss_bytes
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="PSS is Linux's")
+def test_near_the_limit_the_proportional_set_size_is_read_anew() -> None:
+    cadence = Cadence(
+        sample_s=0.001, scan_s=0.0, pss_s=3600.0, own_share=float("inf"), near_limit_pss_s=0.0,
+        near_limit_share=float("inf"),
+    )  # fmt: skip
+    with monitoring(cadence, memory_limit_bytes=MIB) as monitor:
+        monitor.start_interval()
+        first = monitor.end_interval().pss_bytes
+        assert first is not None
+        with child("held = bytearray(b'x') * (64 << 20)"):
+            deadline = time.monotonic() + 20
+            while (monitor.end_interval().pss_bytes or 0) < first + 60 * MIB:
+                assert time.monotonic() < deadline
+
+
+def test_what_is_left_to_anybody_is_told_whoever_takes_it() -> None:
+    left = iter([9, 7, 5, 3])
+    with monitoring(read_available_bytes=lambda: next(left)) as monitor:  # once as it is made
+        monitor.start_interval()
+        uses = [monitor.end_interval(), monitor.end_interval()]
+    assert [use.memory_available_bytes for use in uses] == [5, 3]
+    whole = combine_resource_use(uses)
+    assert whole is not None and whole.memory_available_bytes == 3
+
+
 def test_no_gpu_is_said_plainly() -> None:
     with monitoring() as monitor:
         use = monitor.end_interval()
@@ -269,6 +295,7 @@ def test_defaults_are_this_machines() -> None:
         use = monitor.end_interval()
     assert use.usable_cores == machine.usable_cores
     assert use.memory_limit_bytes == machine.memory_limit_bytes
+    assert use.memory_available_bytes is not None and 0 < use.memory_available_bytes <= use.memory_limit_bytes
     assert 0 < monitor.own_cpu_s < time.process_time()
 
 

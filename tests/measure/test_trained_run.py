@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -24,6 +25,15 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     (tmp_path / "run" / "progress.jsonl").unlink()
     bare = load_trained_run(tmp_path / "run")
     assert (bare.env_kwargs, bare.budget, bare.restarts) == (None, {}, ())
+
+
+def test_only_what_was_replaced_is_a_restart(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", made_run(restarts=["of an older version"]))
+    with (folder / "progress.jsonl").open("a") as log:
+        for what in ("restart", "memory"):
+            log.write(json.dumps({"kind": "event", "what": what, "message": what}) + "\n")
+        log.write('{"kind": "resumed", "iteration": 1}\n')
+    assert load_trained_run(folder).restarts == ("of an older version", "restart")
 
 
 def test_a_folder_of_runs_stands_for_the_runs_in_it(tmp_path: Path) -> None:

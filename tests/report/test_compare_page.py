@@ -58,6 +58,7 @@ def test_every_contender_is_in_both_tables_and_in_the_bars(three: Standings) -> 
     assert page.time is not None
     for bar in page.time.ledger.bars:
         assert sum(part.width for part in bar.parts) == pytest.approx(100.0, abs=0.2)
+    assert [row.cells[0].note for row in page.table.rows] == ["(0 to 4)"] * 3
     assert page.duels[0][3] == "0.48 (0.12 to 0.88)"
     assert page.difference_headings == ("setting", "<b>one</b>", "two & a half", "three")
 
@@ -76,3 +77,21 @@ def test_there_is_a_page_whatever_was_measured(returns: list[float | None]) -> N
     page = build_compare_page(found)
     assert "no interval" in page.facts[0].note or "1 seed" in page.facts[0].note or returns[0] is None
     assert render_compare_html(found).count("<figure") == len(page.charts) + (page.time is not None)
+
+
+def test_one_contender_alone_has_no_section_on_others() -> None:
+    page = render_compare_html(compare_runs(made_group([480.0, 490.0, 500.0])))
+    assert "1 contender<" in page and "There is nothing to compare ppo 0x16 with" in page
+    assert 'id="learnt"' in page and "Against" not in page and "What differs" not in page
+
+
+def test_names_too_long_for_a_table_are_letters_that_are_told_whole_on_top() -> None:
+    long = [f"{setting}={'x'.join(['256'] * 20)}" for setting in ("hidden_sizes", "hidden_size")]
+    found = compare_runs(three_contenders(), names=[long[1], "short", long[0]])
+    page = build_compare_page(found)
+    assert page.letters == (("A", long[1]), ("C", long[0]))
+    assert page.verdict.startswith("C trains 1.90x as fast as A") and page.sentences[0].startswith("short trains")
+    assert page.reference == "A" and page.difference_headings == ("setting", "A", "short", "C")
+    assert [row[0] for row in page.duels] == ["short", "C"]
+    text = render_compare_html(found)
+    assert text.count(long[0]) == text.count(long[1]) == 1

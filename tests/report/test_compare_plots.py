@@ -41,6 +41,18 @@ def crowd() -> Standings:
     return compare_runs(runs)  # fmt: skip
 
 
+def wordy() -> Standings:
+    """Contenders whose names say many settings, one with a letter for its name, one with a name of one long word."""
+    runs = []
+    for index, rate in enumerate((1.0633e-3, 2.0633e-5)):
+        algo = {**PPO, "learning_rate": rate, "normalize_observations": bool(index), "updates_per_iteration": 1 + index}
+        runs += made_group([480.0 - 40 * index] * 3, algo={**algo, "anneal_learning_rate": not index})
+    runs += made_group([300, 310, 320], algo=IMPALA, plan=ASYNC)
+    runs += made_group([200, 210, 220], algo=IMPALA, plan=RUNNERS)
+    names = [item.name for item in compare_runs(runs).standings]
+    return compare_runs(runs, names=[names[0], "width_of_hidden_layer=" * 8, "A", "twenty-seven character name"])
+
+
 def drawn(found: Standings) -> Figure:
     with rc_context(STYLE):  # type: ignore[arg-type]
         figure = comparison_figure(found)
@@ -56,6 +68,11 @@ def figure() -> Figure:
 @pytest.fixture(scope="module")
 def crowded() -> Figure:
     return drawn(crowd())
+
+
+@pytest.fixture(scope="module")
+def worded() -> Figure:
+    return drawn(wordy())
 
 
 def panel(figure: Figure, title: str) -> Axes:
@@ -100,10 +117,14 @@ def collisions(texts: list[Text]) -> list[tuple[str, str]]:
     return [(a, b) for (a, box), (b, other) in itertools.combinations(boxes, 2) if box.overlaps(other)]
 
 
-@pytest.mark.parametrize("name", ["figure", "crowded"])
+@pytest.mark.parametrize("name", ["figure", "crowded", "worded"])
 def test_no_labels_overlap_and_all_lie_on_the_page(name: str, request: pytest.FixtureRequest) -> None:
     figure: Figure = request.getfixturevalue(name)
     page = figure.bbox
+    header, body = figure.subfigs
+    heads = [text.get_window_extent() for text in header.texts]
+    assert not heads[0].overlaps(heads[1])
+    assert all(box.y1 <= page.y1 and box.x1 <= page.x1 and box.y0 >= body.bbox.y1 for box in heads)
     boxes = []
     for axes in figure.axes:
         legend = axes.get_legend()
@@ -123,6 +144,17 @@ def test_no_labels_overlap_and_all_lie_on_the_page(name: str, request: pytest.Fi
         )
 
 
+def test_names_too_long_for_a_panel_are_letters_that_are_told_whole_on_top(worded: Figure) -> None:
+    first, second, *_ = (standing.name for standing in wordy().standings)
+    verdict, caption = (" ".join(text.get_text().split("\n")) for text in worded.subfigs[0].texts)
+    assert f"A' = {first} " in caption and f"B = {second}".replace(" ", "") in caption.replace(" ", "")
+    assert verdict.startswith("B trains as fast as A' ") and "width" not in verdict and "ppo" not in verdict
+    shown = [label.get_text() for label in panel(worded, "Final return").get_yticklabels()]
+    assert shown == ["A'", "B", "A", "twenty-seven\ncharacter name"]
+    texts = [text.get_text() for axes in worded.axes for text in axes.findobj(Text)]
+    assert not any("…" in text for text in [*texts, verdict, caption])
+
+
 def test_contenders_differ_in_colour_and_marker() -> None:
     styles = palette.contender_styles(f"c{index}" for index in range(7))
     assert len({style.color for style in styles.values()}) == len({style.marker for style in styles.values()}) == 7
@@ -132,6 +164,7 @@ def test_contenders_differ_in_colour_and_marker() -> None:
 @pytest.mark.parametrize(
     "runs",
     [
+        [made_run(), made_run()],
         [made_run(), made_run(plan=RUNNERS)],
         [made_run(returns=[None] * 3), made_run(returns=[None] * 3, plan=RUNNERS)],
         [made_run(returns=[7.0]), made_run(returns=[7.0], plan=RUNNERS)],

@@ -8,7 +8,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "analysis" / "fakes"))
 
-from made_runs import RUNNERS, made_group, made_run, three_contenders
+from made_runs import PPO, RUNNERS, made_group, made_run, three_contenders
 
 from paceline.analysis.standings import Standings, compare_runs
 from paceline.measure.result import dump_json
@@ -74,4 +74,20 @@ def test_the_data_is_json_that_holds_every_figure(three: Standings) -> None:
     over = data["comparisons"][1]
     assert (over["contender"], over["over"], over["learns"]) == ("impala 2x8 async", "ppo 0x16", "cannot tell")
     assert 0 < over["probability_of_improvement"]["interval"]["low"] < 0.5
+    assert 0.05 < over["by_chance"] <= 1
     assert len(ppo["curve_by_steps"]["xs"]) == len(ppo["curve_by_steps"]["high"])
+
+
+def test_one_contender_alone_has_no_section_on_others() -> None:
+    found = compare_runs([made_run(), made_run()])
+    text = render_compare_text(found)
+    assert text.startswith("There is nothing to compare ppo 0x16 with: its 2 runs differ in nothing (seed 0 2x)")
+    assert "Against" not in text and "What differs" not in text and "2 (0, 0)" in text
+    assert json.loads(dump_json(comparison_data(found)))["comparisons"] == []
+
+
+def test_only_words_longer_than_a_line_of_their_column_are_broken() -> None:
+    algos = [{**PPO, "learning_rate": rate, "normalize_observations_and_more": rate > 1e-3} for rate in (1e-2, 1e-4)]
+    lines = render_compare_text(compare_runs([made_run(algo=algo) for algo in algos])).splitlines()
+    names = [line.strip().split("  ")[0] for line in lines[lines.index("What was learnt") + 4 :]]
+    assert names[:4] == ["ppo 0x16", "learning_rate=0.01", "normalize_observations_and", "_more=True"]

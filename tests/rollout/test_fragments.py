@@ -64,7 +64,7 @@ def scribble(fragment: Fragment, rng: np.random.Generator) -> None:
     buffer.clear_finals()
     buffer.append_finals(picked, rows)
     ended = int(rng.integers(0, T * E + 1))
-    fragment.close(7, Episodes(rng.normal(size=ended), rng.integers(1, 9, ended)), 1)
+    fragment.close(7, Episodes(rng.normal(size=ended), rng.integers(1, 9, ended)), 1, begins_anew=True)
 
 
 def _map(function: Any, tree: Any) -> Any:
@@ -114,13 +114,14 @@ def test_floats_are_kept_as_float32_and_integers_as_they_are() -> None:
             assert (array.shape, array.dtype) == ((T + 1, E, *leaf.shape), wanted)
 
 
-def test_final_observations_are_padded_to_a_power_of_two_with_rows_that_are_none() -> None:
+@pytest.mark.parametrize(("room", "sizes"), [(1, [1, 1, 2, 4, 4, 6, 6]), (4, [4, 4, 4, 4, 4, 6, 6]), (99, [6] * 7)])
+def test_final_observations_are_padded_to_few_sizes_with_rows_that_are_none(room: int, sizes: list[int]) -> None:
     fragment = memory_of(layout_of()).slots[0][0]
-    for count, size in ((0, 1), (1, 1), (2, 2), (3, 4), (4, 4), (5, 6), (6, 6)):  # there are no more than T * E
+    for count, size in enumerate(sizes):  # there are no more than T * E
         fragment.buffer.clear_finals()
         fragment.buffer.append_finals(np.ones((count, 3), np.float32), np.arange(count))
-        fragment.close(1, Episodes(np.zeros(0), np.zeros(0, np.int64)), 0)
-        observations, rows = fragment.padded_finals()
+        fragment.close(1, Episodes(np.zeros(0), np.zeros(0, np.int64)), 0, begins_anew=False)
+        observations, rows = fragment.padded_finals(room)
         assert len(observations) == len(rows) == size
         assert rows.tolist() == [*range(count), *[T * E] * (size - count)]
 
@@ -136,7 +137,9 @@ def test_a_batch_is_its_fragments_side_by_side(seed: int, num_fragments: int, na
     for _ in range(2):  # the second time, what was there before is gone
         for fragment in fragments:
             scribble(fragment, rng)
-        batch.fill(fragments)
+        batch.clear()
+        for place in rng.permutation(num_fragments):
+            batch.put(place, fragments[place])
         buffer = batch.buffer
         for k, fragment in enumerate(fragments):
             columns = slice(k * E, (k + 1) * E)

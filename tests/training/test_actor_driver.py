@@ -98,9 +98,19 @@ def test_a_runner_that_is_killed_is_replaced_and_told() -> None:
         (event,) = iteration.events
         assert event.startswith("runner 1 was replaced because it died (replacement 1 of at most 3): ")
         assert "SIGKILL" in event
+        assert [told["environment"]["OMP_NUM_THREADS"] for told in driver.runner_threads] == ["1", "1"]
         assert driver._pool.runner_pids()[0] == pids[0] and driver._pool.runner_pids()[1] != pids[1]
         assert driver.iterate(0.0).events == ()
         assert driver.total_env_steps == 3 * 64
+
+
+def test_a_death_is_seen_though_a_child_of_the_environment_lives_on() -> None:
+    spec = spec_of("fake_envs:LeavesAChild", ALGOS["ppo"], in_runners=True, step_timeout_s=30)
+    with driving(spec) as driver:
+        driver.iterate(0.0)
+        kill(driver, 1)
+        (event,) = driver.iterate(0.0).events
+        assert event.startswith("runner 1 was replaced because it died ")
 
 
 def test_one_replacement_too_many_ends_the_run() -> None:

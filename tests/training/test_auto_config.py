@@ -11,7 +11,7 @@ import pytest
 
 from paceline.machine import Machine, detect_machine
 from paceline.spec import RunSpec, build_spec, merge_fields
-from paceline.training.auto_config import auto_config, describe_auto, fit_runners
+from paceline.training.auto_config import auto_config, describe_auto, fit_runners, suited_batch
 from paceline.training.resolve import check_batch_fits, resolve_for_spaces
 
 OBSERVATIONS = gymnasium.spaces.Box(-1, 1, (17,))
@@ -53,6 +53,25 @@ def test_many_environments_get_a_larger_batch_and_few_the_presets() -> None:
     assert (large.plan.num_envs, large.algo.batch_size) == (128, 8192)
     assert (small.plan.num_envs, small.algo.batch_size) == (16, 2048)
     assert large.plan.rollout_length(8192) == 64
+
+
+@pytest.mark.parametrize(
+    ("algo", "plan", "batch"),
+    [
+        ("ppo", {"num_env_runners": 7, "num_envs_per_env_runner": 16}, {"batch_size": 7168, "minibatch_size": 224}),
+        ("a2c", {"num_env_runners": 7, "num_envs_per_env_runner": 16}, {"batch_size": 896}),
+        ("a2c", {"num_env_runners": 2, "num_envs_per_env_runner": 4}, {}),
+        ("impala", {"num_env_runners": 7, "num_envs_per_env_runner": 16, "schedule": "sync"}, {"batch_size": 2240}),
+        ("impala", {"num_env_runners": 2, "num_envs_per_env_runner": 8, "schedule": "sync"}, {}),
+        ("impala", {"num_env_runners": 7, "num_envs_per_env_runner": 16}, {}),
+        ("impala", {"num_env_runners": 7, "schedule": "sinc"}, {}),
+        ("a3c", {"num_env_runners": 7, "num_envs_per_env_runner": 16}, {}),
+    ],
+)
+def test_a_batch_grows_where_the_presets_hold_too_few_steps_of_each_environment(
+    algo: str, plan: dict[str, Any], batch: dict[str, int]
+) -> None:
+    assert suited_batch(algo, plan) == batch
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,16 @@ from fake_envs import fresh_policy
 from paceline.agents.normalise import RunningStats
 from paceline.envs import make_env
 from paceline.errors import OutputError
-from paceline.training.export import describe_space, read_meta
+from paceline.training.export import describe_space
 from paceline.training.policy import Policy
 
 READER = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "numpy_policy.py"))
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    with np.load(path, allow_pickle=False) as arrays:
+        meta: dict[str, Any] = json.loads(str(arrays["meta"]))
+    return meta
 
 
 def with_statistics(policy: Policy) -> Policy:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 
 import pytest
 
@@ -33,35 +32,3 @@ def test_a_signal_is_raised_at_once_where_it_is_allowed() -> None:
         send(signal.SIGTERM)  # while it saves: waits
         with pytest.raises(KeyboardInterrupt):
             send(signal.SIGTERM)  # the third breaks off even that
-
-
-def test_former_handlers_come_back() -> None:
-    former = {number: signal.getsignal(number) for number in Interrupts.SIGNALS}
-    with Interrupts():
-        assert all(signal.getsignal(number) != handler for number, handler in former.items())
-    assert {number: signal.getsignal(number) for number in Interrupts.SIGNALS} == former
-
-
-def test_nohup_is_respected() -> None:
-    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with Interrupts() as interrupts, interrupts.allowed():
-            send(signal.SIGHUP)
-        assert interrupts.count == 0
-        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, former)
-
-
-def test_other_threads_train_without_handlers() -> None:
-    former = {number: signal.getsignal(number) for number in Interrupts.SIGNALS}
-    seen = []
-
-    def enter() -> None:
-        with Interrupts() as interrupts, interrupts.allowed():
-            seen.append({number: signal.getsignal(number) for number in Interrupts.SIGNALS})
-
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    assert seen == [former]

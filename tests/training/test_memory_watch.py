@@ -22,11 +22,12 @@ from paceline.training.memory_watch import MemoryWatch
 LIMIT = 1000 * 2**20
 
 
-def held(rss: float, pss: float | None = None) -> ResourceUse:
+def held(rss: float, pss: float | None = None, left: float | None = None, limit: int = LIMIT) -> ResourceUse:
     return ResourceUse(
         wall_s=1.0, cpu_s=1.0, cores_used=1.0, usable_cores=2.0, cpu_utilization=0.5, num_processes=3,
-        rss_bytes=int(rss * LIMIT), pss_bytes=None if pss is None else int(pss * LIMIT),
-        peak_rss_bytes=int(rss * LIMIT), memory_limit_bytes=LIMIT,
+        rss_bytes=int(rss * limit), pss_bytes=None if pss is None else int(pss * limit),
+        peak_rss_bytes=int(rss * limit), memory_limit_bytes=limit,
+        memory_available_bytes=None if left is None else int(left * limit),
     )  # fmt: skip
 
 
@@ -48,6 +49,27 @@ def test_it_stops_before_nothing_is_left(rss: float, pss: float | None) -> None:
         OutOfMemoryError, match=r"stopped at 95% of the memory limit: .* got .* in 3 processes; use fewer"
     ):
         MemoryWatch().look(held(rss, pss))
+
+
+def test_what_others_hold_is_warned_of_once_and_stops_the_run() -> None:
+    watch = MemoryWatch()
+    assert watch.look(held(0.1, left=0.11)) == ""
+    assert watch.look(held(0.1, left=0.09)) == (
+        "memory: 90 MiB of 1000 MiB are left, this run holds 100 MiB; it will be saved and stopped when less than 50 "
+        "MiB is left"
+    )
+    assert watch.look(held(0.1, left=0.06)) == ""
+    with pytest.raises(
+        OutOfMemoryError, match=r"expected 50 MiB to be left .*, got 40 MiB beside this run's 100 MiB; end what else"
+    ):
+        watch.look(held(0.1, left=0.04))
+
+
+def test_on_a_big_machine_that_others_fill_there_is_room_enough() -> None:
+    big = 1024 * 2**30
+    assert MemoryWatch().look(held(0.01, left=0.02, limit=big)) == ""
+    with pytest.raises(OutOfMemoryError, match=r"expected 4\.0 GiB to be left"):
+        MemoryWatch().look(held(0.01, left=0.003, limit=big))
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -11,8 +11,8 @@ from fake_envs import small_spec
 from paceline.measure.ledger import LedgerEntry
 from paceline.measure.monitor import ProcessTreeMonitor
 from paceline.rollout.episodes import Episodes
+from paceline.training.driver import Iteration
 from paceline.training.recorder import RETURN_WINDOW, RunRecorder
-from paceline.training.sync import Iteration
 
 
 class NoMonitor:
@@ -20,9 +20,11 @@ class NoMonitor:
         return None
 
 
-def recorder() -> RunRecorder:
+def recorder(*, progress_is_time: bool = False, **algo: Any) -> RunRecorder:
+    spec = small_spec("CartPole-v1", seed=4)
+    spec = spec.model_copy(update={"algo": spec.algo.model_copy(update=algo)})
     monitor = cast(ProcessTreeMonitor, NoMonitor())
-    return RunRecorder(small_spec("CartPole-v1", seed=4), name="0x4", repeat=1, monitor=monitor)
+    return RunRecorder(spec, name="0x4", repeat=1, monitor=monitor, progress_is_time=progress_is_time)
 
 
 def iteration(*returns: float) -> Iteration:
@@ -54,6 +56,16 @@ def test_a_run_without_an_iteration_has_no_figures() -> None:
     assert (result.summary, result.ledger, result.resources, result.iterations) == (None, None, None, ())
 
 
+@pytest.mark.parametrize(
+    ("progress_is_time", "anneals", "deterministic"), [(False, True, True), (True, False, True), (True, True, False)]
+)
+def test_a_learning_rate_that_follows_the_clock_is_not_deterministic(
+    progress_is_time: bool, anneals: bool, deterministic: bool
+) -> None:
+    made = recorder(progress_is_time=progress_is_time, anneal_learning_rate=anneals)
+    assert made.result().deterministic is deterministic
+
+
 def told(made: RunRecorder) -> tuple[float | None, float | None]:
     return made.recent_return, made.best_return
 
@@ -79,3 +91,14 @@ def test_a_resumed_run_keeps_what_it_had_and_numbers_on() -> None:
     summary = made.result().summary
     assert summary is not None
     assert summary.num_env_steps == pytest.approx(4 * 64)
+
+
+def test_a_resumed_run_goes_on_with_its_returns() -> None:
+    before = recorder()
+    done = [iteration(40.0, 60.0), iteration(), iteration(10.0)]
+    for each in done:
+        before.watch_returns(each)
+    earlier = [before.record(each, entry(1.0), 64 * (n + 1)) for n, each in enumerate(done)]
+    made = recorder()
+    made.continue_from(earlier, 3)
+    assert told(made) == told(before) == (pytest.approx(110 / 3), 50.0)

@@ -16,6 +16,7 @@ from fake_envs import LengthBySeed, small_spec
 import paceline
 from paceline.errors import (
     EnvNotFoundError,
+    EnvRaisedError,
     OutOfMemoryError,
     OutputError,
     PacelineError,
@@ -24,9 +25,12 @@ from paceline.errors import (
     SpecError,
 )
 from paceline.measure.store import RunFolder, load_results
+from paceline.measure.trained_run import load_trained_run
 from paceline.spec import Budget, EnvSpec, RunSpec
 from paceline.training.checkpoint import CheckpointStore
-from paceline.training.progress import SilentDisplay, Status
+from paceline.training.memory_watch import MemoryWatch
+from paceline.training.progress import SilentDisplay
+from paceline.training.status import Status
 from paceline.training.sync import SyncDriver
 
 ENV = "synthetic:known-return?episode_length=8"
@@ -134,6 +138,42 @@ def test_minutes_end_a_run(spec: RunSpec, tmp_path: Path) -> None:
     assert all(status.progress < 1 for status in display.seen[:-1])
     last = display.seen[-1]
     assert 0 < last.progress <= last.elapsed_s / 0.12  # the clock goes on between the two readings
+
+
+@pytest.mark.slow
+def test_minutes_go_on_where_a_resumed_run_was_stopped(spec: RunSpec, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = paceline.train(spec, out=out, budget=Budget(minutes=0.002))
+    assert not result.deterministic  # the learning rate followed the clock
+    wall_s = CheckpointStore(out / "checkpoints").last().meta["wall_s"]
+    assert wall_s >= 0.12
+    with pytest.raises(PlanError, match=r"minutes that the run has done, got 0\.002; give a larger one"):
+        paceline.train(spec, out=out, resume=True, budget=Budget(minutes=0.002))
+    display = Watcher()
+    longer = Budget(minutes=2 * wall_s / 60)
+    paceline.train(spec, out=out, resume=True, budget=longer, display=display)
+    assert display.seen[0].progress > 0.5
+    assert CheckpointStore(out / "checkpoints").last().meta["wall_s"] >= 2 * wall_s
+
+
+@pytest.mark.slow
+def test_what_was_replaced_is_told_even_of_the_iteration_that_broke(spec: RunSpec, tmp_path: Path) -> None:
+    display = Watcher()
+    env = {"id": "synthetic:faulty?fault=raise&at=5&episode_length=10"}
+    with pytest.raises(EnvRaisedError, match="after 1 restarts"):
+        paceline.train(spec, out=tmp_path, env=env, max_restarts=1, display=display)
+    (told,) = load_trained_run(tmp_path).restarts
+    assert told.startswith("env 0 was replaced (replacement 1 of at most 1)")
+    assert told in display.messages
+
+
+@pytest.mark.slow
+def test_a_warning_of_memory_is_no_restart(spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryWatch, "look", lambda self, use: "memory: nearly full")
+    display = Watcher()
+    paceline.train(spec, out=tmp_path, display=display)
+    assert "memory: nearly full" in display.messages
+    assert load_trained_run(tmp_path).restarts == ()
 
 
 def test_ctrl_c_while_saving_waits_until_all_is_saved(
@@ -254,3 +294,8 @@ def test_resuming(spec: RunSpec, tmp_path: Path) -> None:
         (0, 64), (1, 128), (2, 192), (3, 256), (4, 320),
     ]  # fmt: skip
     assert display.seen[0].remaining_s < 10 * display.seen[0].elapsed_s  # from this start's pace, not the whole run's
+    # Resumed once more under another plan, and again under that: the first plan's figures do not come back.
+    other = spec.plan.model_copy(update={"num_envs_per_env_runner": 8})
+    for iterations, kept in ((6, 1), (7, 2)):
+        result = paceline.train(spec, out=out, resume=True, budget={"iterations": iterations}, plan=other)
+        assert [record.iteration for record in result.iterations] == list(range(5, 5 + kept))

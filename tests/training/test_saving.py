@@ -11,12 +11,13 @@ import pytest
 from fake_envs import small_spec
 
 import paceline
-from paceline.errors import PlanError, SpecError
+from paceline.errors import OutputError, PlanError, SpecError
 from paceline.spec import Budget, Plan, RunSpec, build_spec
 from paceline.training.checkpoint import Checkpoint, CheckpointStore
 from paceline.training.driver import Driver
-from paceline.training.progress import SilentDisplay, Status
+from paceline.training.progress import SilentDisplay
 from paceline.training.saving import Saver, caution_about_interval
+from paceline.training.status import Status
 
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "ppo": {"name": "ppo", "batch_size": 64, "minibatch_size": 32, "num_epochs": 2},
@@ -136,16 +137,32 @@ def test_a_checkpoint_is_due_by_time_or_by_steps_whichever_comes_first(tmp_path:
     assert not made.is_due
     driver.total_env_steps = 1000
     assert made.is_due
-    made.save(None)
+    made.save(None, 0.0)
     assert not made.is_due
     assert made.is_saved
     clock[0] = 100.0
     assert made.is_due
     driver.num_updates, driver.total_env_steps = 2, 1500
     assert not made.is_saved
-    made.save(1.0)
+    made.save(1.0, 7.5)
     assert not made.is_due
     assert [path.name for path in CheckpointStore(tmp_path).paths()] == ["000000001000", "000000001500"]
+    assert CheckpointStore(tmp_path).last().meta["wall_s"] == 7.5
+
+
+def test_what_could_not_be_written_is_not_saved_but_put_off(tmp_path: Path) -> None:
+    driver: Any = counters()
+    made, clock = saver(driver, tmp_path / "store", checkpoint_every_steps=1000)
+    driver.num_updates, driver.total_env_steps, clock[0] = 1, 1000, 100.0
+    (tmp_path / "store").touch()  # where the folder should be
+    with pytest.raises(OutputError, match="cannot write the checkpoint"):
+        made.save(None, 100.0)
+    assert not made.is_saved
+    assert not made.is_due  # not again at once
+    (tmp_path / "store").unlink()
+    made.save(None, 100.0)
+    assert made.is_saved
+    assert CheckpointStore(tmp_path / "store").last().meta["num_updates"] == 1
 
 
 def test_iterations_are_counted_from_the_beginning(tmp_path: Path) -> None:
@@ -165,7 +182,7 @@ def test_an_exact_run_is_saved_at_boundaries_alone(tmp_path: Path) -> None:
     assert not made.is_due
     driver.num_iterations = driver.num_updates = 6
     assert made.is_due
-    made.save(None)
+    made.save(None, 0.0)
     assert CheckpointStore(tmp_path).last().meta["is_boundary"] is True
 
 

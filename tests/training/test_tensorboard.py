@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tensorboardX.proto import event_pb2
@@ -15,15 +16,20 @@ from paceline.measure.result import IterationRecord, LedgerRecord
 from paceline.training.tensorboard import TensorBoardLog
 
 
-def events(folder: Path) -> Iterator[tuple[str, int, float]]:
-    """Yield name, step and value of every scalar, by the format's rules: length, its CRC, data, its CRC."""
+def raw_events(folder: Path) -> Iterator[Any]:
+    """Yield every event by the format's rules: length, its CRC, data, its CRC."""
     (file,) = folder.glob("events.out.tfevents.*")
     data = file.read_bytes()
     while data:
         (length,) = struct.unpack("<Q", data[:8])
-        event = event_pb2.Event.FromString(data[12 : 12 + length])
-        yield from ((value.tag, event.step, value.simple_value) for value in event.summary.value)
+        yield event_pb2.Event.FromString(data[12 : 12 + length])
         data = data[12 + length + 4 :]
+
+
+def events(folder: Path) -> Iterator[tuple[str, int, float]]:
+    """Yield name, step and value of every scalar."""
+    for event in raw_events(folder):
+        yield from ((value.tag, event.step, value.simple_value) for value in event.summary.value)
 
 
 def record(steps: int, episode_return: float | None) -> IterationRecord:
@@ -51,6 +57,17 @@ def test_scalars_are_written_against_steps(tmp_path: Path) -> None:
         ("speed/sps", 200): 50, ("learner/loss", 200): 0.25, ("time_share/env_step", 200): 0.25,
         ("episode/return_mean", 200): 3.5, ("episode/length_mean", 200): 7, ("episode/return_mean_100", 200): 2.5,
     })  # fmt: skip
+
+
+@pytest.mark.parametrize(("done_steps", "hidden_from"), [(None, []), (0, [1]), (200, [201])])
+def test_a_resumed_run_hides_what_it_writes_again(
+    done_steps: int | None, hidden_from: list[int], tmp_path: Path
+) -> None:
+    log = TensorBoardLog(tmp_path, done_steps)
+    log.write(record(300, None), None)
+    log.close()
+    starts = [event.step for event in raw_events(tmp_path) if event.session_log.status == event_pb2.SessionLog.START]
+    assert starts == hidden_from  # TensorBoard drops earlier files' points at this step and beyond
 
 
 def test_pytorch_is_not_imported_for_it(tmp_path: Path) -> None:

@@ -204,9 +204,9 @@ def explained_variance(targets: jax.Array, predictions: jax.Array, weights: jax.
     return 1 - variance(targets - predictions) / jnp.maximum(variance(targets), 1e-8)
 
 
-def all_finite(trainable: Any, *scalars: jax.Array) -> jax.Array:
+def all_finite(tree: Any, *scalars: jax.Array) -> jax.Array:
     """Return 1.0 if every number is finite and 0.0 otherwise, float32 ``[]``."""
-    leaves = [jnp.isfinite(leaf).all() for leaf in (*jax.tree.leaves(trainable), *scalars)]
+    leaves = [jnp.isfinite(leaf).all() for leaf in (*jax.tree.leaves(tree), *scalars)]
     return jnp.stack(leaves).all().astype(jnp.float32)
 
 

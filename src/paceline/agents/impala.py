@@ -6,73 +6,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from paceline.agents.agent import Agent
-from paceline.agents.experience import (
-    Batch,
-    Experience,
-    LearnerState,
-    all_finite,
-    descend,
-    explained_variance,
-    fresh_state,
-    global_norm,
-    make_optimiser,
-    next_values,
-    prepare,
-)
+from paceline.agents.experience import Batch, Experience, explained_variance, next_values
+from paceline.agents.gradient_step import GradientStep
 from paceline.agents.vtrace import vtrace
-from paceline.errors import SpecError
 from paceline.spec import ImpalaSpec
 
 
-class Impala:
-    """The algorithm for one agent.
-
-    Args:
-        spec: hyperparameters, all filled in.
-        agent: policy and value function.
-
-    Raises:
-        SpecError: a hyperparameter is still None.
-    """
-
-    def __init__(self, spec: ImpalaSpec, agent: Agent) -> None:
-        if None in (spec.batch_size, spec.learning_rate, spec.ent_coef):
-            raise SpecError("expected a filled-in IMPALA spec, got one with empty fields; call resolve_algo first")
-        self.spec = spec
-        self.agent = agent
-        self._ent_coef = float(spec.ent_coef or 0.0)
-        self._optimiser = make_optimiser(spec)
-
-    def init(self, key: jax.Array, num_envs: int) -> LearnerState:
-        """Return the state before the first update."""
-        return fresh_state(self.agent, self.spec, self._optimiser, key, num_envs)
-
-    def draws(self, generator: np.random.Generator) -> None:
-        """Draw nothing: the batch is used once, as a whole."""
-
-    def update(
-        self, state: LearnerState, batch: Batch, draws: None, learning_rate: jax.Array
-    ) -> tuple[LearnerState, dict[str, jax.Array]]:
-        """Learn from one batch.
-
-        Args:
-            state: from :meth:`init` or the last update.
-            batch: T * N steps; ``log_probs`` are those of the policies that sampled them.
-            draws: nothing.
-            learning_rate: float32 ``[]``.
-
-        Returns:
-            The new state, and metrics (float32 scalars; ``finite`` is 0 if anything became NaN or infinite).
-        """
-        state, experience = prepare(self.agent, self.spec, state, batch)
-        gradient, metrics = jax.grad(self.loss, has_aux=True)(state.trainable, batch, experience)
-        trainable, moments = descend(self._optimiser, state.trainable, state.optimiser, gradient, learning_rate)
-        metrics["grad_norm"] = global_norm(gradient)
-        metrics["finite"] = all_finite(trainable, metrics["loss"])
-        return state.with_trainable(trainable, moments), metrics
+class Impala(GradientStep[ImpalaSpec]):
+    """The algorithm for one agent; ``log_probs`` of its batches are those of the policies that sampled them."""
 
     def loss(self, trainable: Any, batch: Batch, experience: Experience) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Return the loss of a batch and what it is made of.

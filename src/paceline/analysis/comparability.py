@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from paceline.analysis.cautions import worst_first
-from paceline.analysis.contenders import Contender
+from paceline.analysis.contenders import Contender, budget_text
 from paceline.analysis.stats import MIN_SAMPLES
 from paceline.analysis.table import Notice
 from paceline.measure.trained_run import TrainedRun
@@ -27,13 +27,13 @@ def compared_notices(
         *_budget_notices(contenders, horizon),
         *_seed_notices(contenders),
         *_record_notices(contenders),
-        Notice(
-            "not-interleaved",
-            "The runs were measured one after the other, or at different times: a machine that was busier during some "
-            "of them looks like a difference in speed.",
-            "info",
-        ),
     ]
+    if len(contenders) > 1:
+        text = (
+            "The runs were measured one after the other, or at different times: a machine that was busier during some "
+            "of them looks like a difference in speed."
+        )
+        notices.append(Notice("not-interleaved", text, "info"))
     return worst_first(notices)
 
 
@@ -77,10 +77,10 @@ def _named(runs: Sequence[TrainedRun]) -> str:
 
 
 def _budget_notices(contenders: Sequence[Contender], horizon: float | None) -> list[Notice]:
-    budgets = {item.name: sorted({budget_text(run.budget) for run in item.runs} - {""}) for item in contenders}
+    budgets = {item.name: text for item in contenders if (text := budget_text(item.budget))}
     notices = []
-    if len({text for each in budgets.values() for text in each}) > 1:
-        told = "; ".join(f"{name} {' and '.join(each)}" for name, each in budgets.items() if each)
+    if len(set(budgets.values())) > 1:
+        told = "; ".join(f"{name} {text}" for name, text in budgets.items())
         text = f"The budgets differ ({told}): final returns are those of different lengths of training."
         notices.append(Notice("budgets", text, "caution"))
     if horizon is not None:
@@ -90,13 +90,6 @@ def _budget_notices(contenders: Sequence[Contender], horizon: float | None) -> l
         )
         notices.append(Notice("horizon", text, "caution"))
     return notices
-
-
-def budget_text(budget: Mapping[str, object]) -> str:
-    """Write a budget: ``100,000 total steps``; "" where it is unknown."""
-    return ", ".join(
-        f"{value:,} {name.replace('_', ' ')}" for name, value in budget.items() if isinstance(value, int | float)
-    )
 
 
 def _seed_notices(contenders: Sequence[Contender]) -> list[Notice]:

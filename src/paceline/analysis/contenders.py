@@ -1,4 +1,7 @@
-"""Which training runs belong together: contenders, whose runs differ in their seeds alone, and what sets them apart."""
+"""Which training runs belong together: contenders, whose runs differ in their seeds alone, and what sets them apart.
+
+The budget is one of the settings: the learning rate is annealed over it, so two lengths of training are not one.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _WORDS = ("backend", "device", "engine")
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """Runs of the same algorithm, with the same settings, under the same plan.
+    """Runs of the same algorithm, with the same settings, under the same plan, with the same budget.
 
     Attributes:
         name: what tells it from the other contenders, e.g. ``ppo 2x8 runner``.
@@ -43,6 +46,11 @@ class Contender:
         """The plan's fields; a backend that was left open is the one that it stands for."""
         return _plan(self.runs[0])
 
+    @property
+    def budget(self) -> Mapping[str, Any]:
+        """The budget's fields that are set; empty where the runs' folders do not tell."""
+        return self.runs[0].budget
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -65,20 +73,16 @@ def group_runs(runs: Sequence[TrainedRun], names: Sequence[str] = ()) -> list[Co
         names: to use instead, one per group in the order in which the groups first appear.
 
     Raises:
-        RequestError: the environments differ, there are fewer than two groups, or ``names`` do not fit them.
+        RequestError: there are no runs, the environments differ, or ``names`` do not fit the groups.
     """
+    if not runs:
+        raise RequestError("expected a training run or more, got none; give the --out folders of `paceline train`")
     check_same_environment(runs)
     groups: dict[str, list[TrainedRun]] = {}
     for run in runs:
         groups.setdefault(_key(run), []).append(run)
     contenders = [Contender("", tuple(members)) for members in groups.values()]
     named = [replace(item, name=name) for item, name in zip(contenders, _names(contenders), strict=True)]
-    if len(named) < 2:
-        what = f"{named[0].name} with {len(named[0].runs)} runs" if named else "none"
-        raise RequestError(
-            f"expected two contenders or more (runs that differ in algorithm, settings or plan), got {what}; give the "
-            f"folders of another one as well"
-        )
     return _renamed(named, [name.strip() for name in names]) if names else named
 
 
@@ -88,8 +92,6 @@ def check_same_environment(runs: Sequence[TrainedRun]) -> None:
     Raises:
         RequestError: ids, or keyword arguments where both are known, differ.
     """
-    if not runs:
-        return
     first = runs[0]
     known: TrainedRun | None = None
     for run in runs:
@@ -109,7 +111,7 @@ def check_same_environment(runs: Sequence[TrainedRun]) -> None:
 
 
 def differences(contenders: Sequence[Contender]) -> list[Difference]:
-    """Return the settings that all contenders have and in which they differ: the algorithm's, then the plan's.
+    """Return the settings that all contenders have and in which they differ: algorithm's, plan's, then the budget.
 
     What only one algorithm has says nothing about another's.
     """
@@ -121,11 +123,21 @@ def differences(contenders: Sequence[Contender]) -> list[Difference]:
             values = [_text(each[field]) for each in settings]
             if len(set(values)) > 1:
                 found.append(Difference(f"{prefix}.{field}", tuple(values)))
+    budgets = [budget_text(each.budget) or "unknown" for each in contenders]
+    if len(set(budgets)) > 1:
+        found.append(Difference("budget", tuple(budgets)))
     return found
 
 
+def budget_text(budget: Mapping[str, object]) -> str:
+    """Write a budget: ``100,000 total steps``; "" where it is unknown."""
+    return ", ".join(
+        f"{value:,} {name.replace('_', ' ')}" for name, value in budget.items() if isinstance(value, int | float)
+    )
+
+
 def _key(run: TrainedRun) -> str:
-    return _json([run.result.algo, _plan(run)])
+    return _json([run.result.algo, _plan(run), run.budget])
 
 
 def _plan(run: TrainedRun) -> dict[str, Any]:
@@ -140,7 +152,7 @@ def _names(contenders: Sequence[Contender]) -> list[str]:
     """Name every contender: algorithm, ``RxE`` and mode, then the settings that set it apart from its like."""
     plans, algos = [item.plan for item in contenders], [item.algo for item in contenders]
     parts = []
-    for plan, algo in zip(plans, algos, strict=True):
+    for item, plan, algo in zip(contenders, plans, algos, strict=True):
         alike = [other for other in algos if other.get("name") == algo.get("name")]
         # A plan without runners is serial: no news. The fields of another algorithm are not compared: they are many.
         peers = [other for other in plans if bool(other.get("num_env_runners")) == bool(plan.get("num_env_runners"))]
@@ -148,6 +160,7 @@ def _names(contenders: Sequence[Contender]) -> list[str]:
             *(_plan_word(key, plan[key]) for key in _varying(plans, plan) if key not in (*_IN_THE_NAME, "backend")),
             *(_plan_word(key, plan[key]) for key in _varying(peers, plan) if key == "backend"),
             *(f"{key.rpartition('.')[2]}={_text(algo[key])}" for key in _varying(alike, algo)),
+            _budget_word(item.budget) if any(_differs_in_budget(item, other) for other in contenders) else "",
         ]
         parts.append(" ".join([_base_name(algo, plan), *(word for word in words if word)]))
     return [name if parts.count(name) == 1 else f"{name} #{index}" for index, name in enumerate(parts, 1)]
@@ -171,6 +184,27 @@ def _plan_word(field: str, value: Any) -> str:
     return str(value) if field in _WORDS else f"{field}={value}"
 
 
+def _differs_in_budget(item: Contender, other: Contender) -> bool:
+    """Return whether the budget is all that sets the two apart."""
+    return (item.algo, item.plan) == (other.algo, other.plan) and item.budget != other.budget
+
+
+def _budget_word(budget: Mapping[str, Any]) -> str:
+    """Write a budget short, and no two alike: ``100k steps``, ``10 min``."""
+    units = {"total_steps": "steps", "minutes": "min"}
+    words = [f"{_exact(value)} {units.get(name, name)}" for name, value in budget.items()]
+    return " ".join(words) or "unknown budget"
+
+
+def _exact(value: Any) -> str:
+    if isinstance(value, int):
+        for size, unit in ((1_000_000, "M"), (1000, "k")):
+            if value and value % size == 0:
+                return f"{value // size:,}{unit}"
+        return f"{value:,}"
+    return str(value).removesuffix(".0")
+
+
 def _varying(settings: Sequence[Mapping[str, Any]], mine: Mapping[str, Any]) -> list[str]:
     """Return the fields of ``mine`` in which ``settings`` differ."""
     return [key for key in mine if len({_json(each.get(key)) for each in settings}) > 1]
@@ -179,9 +213,8 @@ def _varying(settings: Sequence[Mapping[str, Any]], mine: Mapping[str, Any]) -> 
 def _renamed(contenders: Sequence[Contender], names: Sequence[str]) -> list[Contender]:
     found = ", ".join(item.name for item in contenders)
     if len(names) != len(contenders):
-        raise RequestError(
-            f"expected {len(contenders)} names after --names, got {len(names)}; the contenders are {found}"
-        )
+        wanted = "1 name" if len(contenders) == 1 else f"{len(contenders)} names"
+        raise RequestError(f"expected {wanted} after --names, got {len(names)}; the contenders are {found}")
     if not all(names) or len(set(names)) < len(names):
         raise RequestError(
             f"expected a different name for each contender after --names, got {', '.join(map(repr, names))}; the "

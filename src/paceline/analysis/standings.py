@@ -112,7 +112,7 @@ class Standings:
     """What a comparison of training runs says.
 
     Attributes:
-        headline: the verdict, one sentence.
+        headline: the verdict, one sentence; of a single contender, that there is nothing to compare it with.
         sentences: the same for the other contenders, against the first.
         env_id: the environment.
         threshold: the common return whose reaching is timed, None where no episode ended.
@@ -120,7 +120,7 @@ class Standings:
         horizon: environment steps at which learning is compared; None where all ran about as long, and each is taken
             at its end.
         standings: every contender, in the order given; the first is what the others are held against.
-        duels: every other one against it.
+        duels: every other one against it; empty where there is no other.
         differences: the settings in which they differ.
         notices: what weakens the comparison, worst first.
         method: how the figures were made, one sentence per item.
@@ -140,24 +140,22 @@ class Standings:
 
 
 def compare_runs(runs: Sequence[TrainedRun], *, names: Sequence[str] = (), left_out: Sequence[str] = ()) -> Standings:
-    """Compare training runs of one environment.
+    """Compare training runs of one environment; runs of a single contender are laid over each other.
 
     Args:
-        runs: finished or not; runs that differ in their seeds alone are one contender.
+        runs: at least one, finished or not; runs that differ in their seeds alone are one contender.
         names: of the contenders, instead of those made of what sets them apart.
         left_out: folders that were meant but have no results, for the notices.
 
     Raises:
-        RequestError: different environments, fewer than two contenders, or names that do not fit them.
-        ResultsError: fewer than two contenders have a finished iteration.
+        RequestError: no runs, different environments, or names that do not fit the contenders.
+        ResultsError: of several contenders fewer than two have a finished iteration, or the only one has none.
     """
     contenders = group_runs(runs, names)
     empty = [item for item in contenders if not any(run.result.iterations for run in item.runs)]
-    if len(contenders) - len(empty) < 2:
-        raise ResultsError(
-            f"expected two contenders or more with a finished iteration, got none of {', '.join(c.name for c in empty)}"
-            f"; run them again"
-        )
+    if len(contenders) - len(empty) < min(2, len(contenders)):
+        least, without = "two contenders or more" if len(contenders) > 1 else "a run", ", ".join(c.name for c in empty)
+        raise ResultsError(f"expected {least} with a finished iteration, got none of {without}; run them again")
     measured = [_measured(item) for item in contenders if item not in empty]
     curves = [[learning_curve(run.result.iterations) for run in item.runs] for item in measured]
     known = [[curve for curve in each if curve is not None] for each in curves]
@@ -173,9 +171,9 @@ def compare_runs(runs: Sequence[TrainedRun], *, names: Sequence[str] = (), left_
         for item, standing, score in zip(measured, standings, scores, strict=True)
     ]
     duels = [duel(sides[0], side) for side in sides[1:]]
-    lead = leading(duels)
+    lead = leading(duels) if duels else None
     return Standings(
-        headline=duel_sentence(lead, threshold),
+        headline=duel_sentence(lead, threshold) if lead else _alone_sentence(measured[0]),
         sentences=tuple(duel_sentence(each, threshold) for each in duels if each is not lead),
         env_id=runs[0].result.env_id,
         threshold=threshold,
@@ -186,6 +184,19 @@ def compare_runs(runs: Sequence[TrainedRun], *, names: Sequence[str] = (), left_
         differences=tuple(differences(measured)),
         notices=compared_notices(contenders, horizon, left_out),
         method=_method(standings, horizon),
+    )
+
+
+def _alone_sentence(contender: Contender) -> str:
+    """Say that there is one contender, by what its runs differ, and which of them repeat a seed."""
+    seeds = contender.seeds
+    if len(seeds) == 1:
+        return f"There is nothing to compare {contender.name} with: it is the only run."
+    repeats = ", ".join(f"seed {seed} {seeds.count(seed)}x" for seed in sorted(set(seeds)) if seeds.count(seed) > 1)
+    differ = "nothing" if len(set(seeds)) == 1 else "their seeds alone"
+    return (
+        f"There is nothing to compare {contender.name} with: its {len(seeds)} runs differ in {differ}"
+        f"{f' ({repeats})' if repeats else ''}; give a run of another algorithm, setting, plan or budget as well."
     )
 
 
@@ -305,14 +316,19 @@ def _method(standings: Sequence[Standing], horizon: float | None) -> tuple[str, 
         f"Final return: mean over the last {FINAL_SHARE:.0%} of a run's iterations, weighted by episodes (sampled "
         f"actions, no evaluation); over seeds the interquartile mean with a stratified bootstrap interval (Agarwal et "
         f"al. 2021), its percentiles expanded for few seeds.",
-        f"Probability of improvement: how often a seed of the contender beats a seed of {standings[0].name}, ties "
-        f"counting half (same paper), by the returns {at}. It is called better or worse only where its whole interval "
-        f"lies on one side of 0.5 and at most 5% of random exchanges of seeds between the two differ as much.",
         f"Curves and times to a return: running mean of the last {WINDOW_EPISODES} episodes, or a tenth of the run's "
         f"where that is less; curves are interquartile means over seeds, bands their pointwise intervals.",
         "Time is measured wall time of the iterations: set-up and compilation are not in it.",
         "Steps per second: the median over all iterations, with a bootstrap first over runs, then over iterations.",
     ]
+    if len(standings) > 1:
+        chance = (
+            f"Probability of improvement: how often a seed of the contender beats a seed of {standings[0].name}, ties "
+            f"counting half (same paper), by the returns {at}. It is called better or worse only where its whole "
+            f"interval lies on one side of 0.5 and at most 5% of random exchanges of seeds between the two differ as "
+            f"much."
+        )
+        said.insert(1, chance)
     if any(standing.lag for standing in standings):
         said.append("Policy lag: updates between the policy that acted and the one that learnt from it.")
     return tuple(said)

@@ -27,9 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except PacelineError as error:
         return _fail(error, debug=debug)
-    except KeyboardInterrupt:
-        saves = bool(words) and words[0] in ("train", "sweep", "bench")
-        print("stopped; everything so far is saved" if saves else "stopped", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print("; ".join(["stopped", *map(str, stop.args)]), file=sys.stderr)  # a command may say what is saved
         return 130
     except BrokenPipeError:
         # The reader (`| head`) has gone: nothing is wrong. Keep Python from complaining when it flushes at exit.

@@ -20,6 +20,7 @@ from paceline.cli.request import (
     stored_sweep,
     sweep_data,
 )
+from paceline.cli.stopped import ALL_SAVED, what_training_saved
 from paceline.errors import RequestError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     if arguments.config == AUTO:
         _say_auto(spec)
     out = Path(arguments.resume or arguments.out or default_out(spec.env.id, spec.algo.name))
-    with _reporting(out, _print_train_report):
+    with _reporting(out, _print_train_report, what_training_saved):
         train(
             spec,
             out=out,
@@ -281,20 +282,30 @@ def _say_auto(spec: RunSpec) -> None:
 
 
 @contextmanager
-def _reporting(out: Path, show: Callable[[ReportPaths], None]) -> Iterator[None]:
+def _reporting(
+    out: Path, show: Callable[[ReportPaths], None], saved: Callable[[Path], str] | None = None
+) -> Iterator[None]:
     """Report on what the body leaves in ``out``, even if it was stopped or broke; never on what lay there before.
 
-    A report that fails then must not hide why the run ended.
+    A report that fails then must not hide why the run ended. ``KeyboardInterrupt`` takes along what is ``saved``; where
+    that is not given, whatever was measured is.
     """
     before = _version_of(out)
     try:
         yield
-    except BaseException:
+    except BaseException as failure:
+        told = ""
         if _version_of(out) != before:
+            told = ALL_SAVED
             try:
                 _report(out, show)
             except Exception as error:
                 print(f"paceline: the report could not be written: {error}", file=sys.stderr)
+        if isinstance(failure, KeyboardInterrupt):
+            if saved is not None:
+                told = saved(out)
+            if told:
+                raise KeyboardInterrupt(told) from None
         raise
     if _version_of(out) != before:
         _report(out, show)

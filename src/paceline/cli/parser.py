@@ -165,7 +165,9 @@ def _add_train(commands: Any) -> None:
         "  paceline train HalfCheetah-v5 --algo a3c --config auto\n"
         "  paceline train HalfCheetah-v5 --set algo.learning_rate=1e-3 --set algo.num_epochs=5\n"
         "  paceline train --config run.yaml --seed 3 --out runs/seed3\n"
-        "  paceline train --resume runs/seed3",
+        "  paceline train --config configs/halfcheetah.yaml --algo a2c --minutes 10\n"
+        "  paceline train --resume runs/seed3\n"
+        "  paceline train --resume runs/seed3 --num-env-runners 0 --total-steps 2000000",
     )
     _add_run_options(parser)
     _add_single_run_options(parser)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,26 +17,36 @@ AUTO = "auto"
 
 
 def run_data(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return a run's nested data: the config file, under the plan file, under the options, under --set."""
+    """Return a run's nested data: the config file, under the plan file, under the options, under --set.
+
+    What of the files does not go with the options is left out, and told.
+
+    Raises:
+        RequestError: the request makes no sense.
+    """
     from paceline.spec import load_yaml, merge_fields
 
     is_auto = arguments.config == AUTO
+    if is_auto and arguments.resume:
+        raise RequestError(
+            f"expected the settings of the run in {arguments.resume}, got --config auto as well; leave it out, or give "
+            f"what is to change (for example --num-env-runners 2)"
+        )
     data: dict[str, Any] = load_yaml(Path(arguments.config)) if arguments.config and not is_auto else {}
     if arguments.plan:
         loaded = load_yaml(Path(arguments.plan))
         if "plan" not in loaded:
             raise RequestError(f"{arguments.plan}: expected a key 'plan', got {', '.join(loaded)}; give a plan.yaml")
         data = merge_fields(data, {"plan": loaded["plan"]})
-    budget = {"total_steps": arguments.total_steps, "minutes": arguments.minutes}
-    given = {name: value for name, value in budget.items() if value is not None}
-    if given:
-        data["budget"] = given
-    data = _with_options(
-        data,
+    file = data
+    data = _under_options(
+        file,
         arguments,
         {
             "plan.num_env_runners": arguments.num_env_runners,
             "plan.num_envs_per_env_runner": arguments.num_envs_per_env_runner,
+            "budget.total_steps": arguments.total_steps,
+            "budget.minutes": arguments.minutes,
             "step_timeout_s": arguments.step_timeout_s,
         },
     )
@@ -44,6 +55,8 @@ def run_data(arguments: argparse.Namespace) -> dict[str, Any]:
         if is_auto:
             return _auto_under(data)
         data["plan"] = _plan_over_default(data)
+        if "algo" in file and _algo_name(file) != _algo_name(data):
+            data = _with_batch(data)
     return data
 
 
@@ -62,6 +75,19 @@ def _auto_under(data: dict[str, Any]) -> dict[str, Any]:
     return merge_fields(made, data)
 
 
+def _with_batch(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a run with a batch that its plan's environments divide, where none is given.
+
+    The plan was made for another algorithm's batch.
+    """
+    from paceline.training.auto_config import suited_batch
+
+    plan, algo = data["plan"], data.get("algo")
+    if not isinstance(plan, dict) or not isinstance(algo, dict) or "batch_size" in algo:
+        return data
+    return {**data, "algo": {**suited_batch(_algo_name(data), plan), **algo}}
+
+
 def sweep_data(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return a sweep's nested data; ``--config`` may hold a run, or a whole sweep as its ``spec.yaml`` does."""
     from paceline.spec import load_yaml
@@ -69,7 +95,7 @@ def sweep_data(arguments: argparse.Namespace) -> dict[str, Any]:
     loaded: dict[str, Any] = load_yaml(Path(arguments.config)) if arguments.config else {}
     data = loaded if "base" in loaded else {"base": loaded}
     base = data.get("base")
-    base = _with_options(base if isinstance(base, dict) else {}, arguments, {})
+    base = _under_options(base if isinstance(base, dict) else {}, arguments, {})
     _check_env_is_named(base, arguments)
     axes: dict[str, Any] = dict(data.get("axes") or {})
     for field in ("num_env_runners", "num_envs_per_env_runner"):
@@ -107,6 +133,21 @@ def bench_data(arguments: argparse.Namespace) -> dict[str, Any]:
         "seed": arguments.seed,
     }
     return {"env": {"id": arguments.env}, **{key: value for key, value in options.items() if value is not None}}
+
+
+def _under_options(data: dict[str, Any], arguments: argparse.Namespace, more: dict[str, Any]) -> dict[str, Any]:
+    """Return ``data`` of files, as far as it goes with the options, with the options laid over it."""
+    return _with_options(_fitted(data, _with_options({}, arguments, more)), arguments, more)
+
+
+def _fitted(below: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return what of ``below`` goes with ``given``; say in one line what does not."""
+    from paceline.spec import fit_under
+
+    fitted = fit_under(below, given)
+    if fitted.sentence:
+        print(f"paceline: {fitted.sentence}", file=sys.stderr)
+    return fitted.data
 
 
 def _with_options(data: dict[str, Any], arguments: argparse.Namespace, more: dict[str, Any]) -> dict[str, Any]:
@@ -173,6 +214,8 @@ def _plan_over_default(data: dict[str, Any]) -> Any:
 def resumed_data(folder: Path, given: dict[str, Any]) -> dict[str, Any]:
     """Return the nested data of the run in ``folder``, with what is ``given`` anew laid over it.
 
+    The run's spec has every field filled in; those of its plan that contradict what is given are left open again.
+
     Raises:
         ResultsError: the folder holds no training run, or one of another algorithm.
     """
@@ -191,9 +234,7 @@ def resumed_data(folder: Path, given: dict[str, Any]) -> dict[str, Any]:
             f"cannot resume: expected algo.name {names[0]!r} as the run has had so far, got {names[1]!r}; use another "
             f"--out for a new run"
         )
-    if "budget" in given:  # one replaces the other: there is exactly one
-        stored.pop("budget", None)
-    return merge_fields(stored, given)
+    return merge_fields(_fitted(stored, given), given)
 
 
 def stored_sweep(folder: Path) -> SweepSpec:

@@ -2,8 +2,9 @@
 
 CPU time is the growth of user + system time of every process of the tree, never a sampled percentage.
 
-Everything that costs is throttled by what it was measured to cost: looking for new processes, proportional set size
-(PSS walks every page table) and NVML each take at most a fixed share of one core, the last two in a background thread.
+Everything that costs is throttled by what it was measured to cost: looking for new processes, what memory is left,
+proportional set size (PSS walks every page table) and NVML each take at most a fixed share of one core, the last two in
+a background thread. Near the memory limit PSS may cost more: what was held minutes ago does not tell when to stop.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Self
 
 import psutil
 
-from paceline.machine import detect_machine
+from paceline.machine import detect_machine, memory_available_bytes
 from paceline.measure.cpu_account import CpuAccount, ProcessSample
 from paceline.measure.gpu import GpuReader, combine_gpu_samples
 from paceline.measure.result import GpuSample, ResourceUse
@@ -30,6 +31,9 @@ PROC = Path("/proc")
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+PSS_MATTERS_FROM = 0.80
+"""Share of the memory limit from which resident memory, an upper bound, no longer tells that there is no danger."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +44,23 @@ class Cadence:
         sample_s: seconds between the samples of the background thread.
         read_s: least seconds between two full readings of the known processes; their CPU clocks are read every time.
         scan_s: least seconds between two searches for new processes.
+        available_s: least seconds between two readings of the memory that is left to anybody.
         pss_s: least seconds between two readings of the proportional set size.
         gpu_s: least seconds between two readings of the GPUs.
-        own_share: share of one core that these four may take together; what costs more happens less often.
+        own_share: share of one core that these five may take together; what costs more happens less often.
+        near_limit_pss_s: as ``pss_s``, while resident memory is above :data:`PSS_MATTERS_FROM` of the limit.
+        near_limit_share: share of one core that the proportional set size may take then.
     """
 
     sample_s: float = 1.0
     read_s: float = 0.0
     scan_s: float = 0.25
+    available_s: float = 0.5
     pss_s: float = 2.0
     gpu_s: float = 0.5
     own_share: float = 0.002
+    near_limit_pss_s: float = 5.0
+    near_limit_share: float = 0.05
 
 
 class ProcessTreeMonitor:
@@ -67,7 +77,7 @@ class ProcessTreeMonitor:
     CPU time is read at every call; a process that starts is found within ``cadence.scan_s`` and then booked in full.
     Memory peaks are the largest of the samples (one at each call and one every ``cadence.sample_s`` seconds from a
     background thread); a shorter spike can hide between two of them. PSS and GPUs are read seldom, in that thread, and
-    the last reading stands until the next.
+    the last reading stands until the next. What is left to anybody is of this machine, whatever the tree.
 
     Args:
         root_pid: the process at the root; this process by default.
@@ -75,6 +85,7 @@ class ProcessTreeMonitor:
         memory_limit_bytes: what memory is compared with; this machine's by default.
         gpu_reader: reads the GPUs; made here by default.
         cadence: how often to look.
+        read_available_bytes: returns how much memory is left to anybody; this machine's by default.
     """
 
     def __init__(
@@ -85,6 +96,7 @@ class ProcessTreeMonitor:
         memory_limit_bytes: int | None = None,
         gpu_reader: GpuReader | None = None,
         cadence: Cadence | None = None,
+        read_available_bytes: Callable[[], int] = memory_available_bytes,
     ) -> None:
         if usable_cores is None or memory_limit_bytes is None:
             machine = detect_machine()
@@ -95,16 +107,21 @@ class ProcessTreeMonitor:
         self.memory_limit_bytes = memory_limit_bytes
         cadence = cadence or Cadence()
         self._sample_s = cadence.sample_s
-        self._read = Throttle(cadence.read_s, cadence.own_share / 4)
-        self._scan = Throttle(cadence.scan_s, cadence.own_share / 4)
-        self._pss = Throttle(cadence.pss_s, cadence.own_share / 4)
-        self._gpu = Throttle(cadence.gpu_s, cadence.own_share / 4)
+        share = cadence.own_share / 5
+        self._read = Throttle(cadence.read_s, share)
+        self._scan = Throttle(cadence.scan_s, share)
+        self._available = Throttle(cadence.available_s, share)
+        self._pss = Throttle(cadence.pss_s, share)
+        self._pss_near_limit = Throttle(cadence.near_limit_pss_s, cadence.near_limit_share)
+        self._gpu = Throttle(cadence.gpu_s, share)
+        self._read_available_bytes = read_available_bytes
         self._gpu_reader = gpu_reader or GpuReader()
         self._account = CpuAccount()
         root = read_process(self.root_pid)
         self._members = {root.pid: root.started} if root else {}  # pid -> start time: a pid alone is recycled
         self._processes: list[ProcessSample] = []
         self._peak_rss_bytes = 0
+        self._available_bytes: int | None = None
         self._pss_bytes: int | None = None
         self._peak_pss_bytes: int | None = None
         self._gpu_readings: list[tuple[GpuSample, ...]] = []
@@ -155,6 +172,7 @@ class ProcessTreeMonitor:
                 peak_rss_bytes=self._peak_rss_bytes,
                 peak_pss_bytes=self._peak_pss_bytes,
                 memory_limit_bytes=self.memory_limit_bytes,
+                memory_available_bytes=self._available_bytes,
                 gpus=combine_gpu_samples(self._gpu_readings),
                 gpu_note=self._gpu_reader.note,
             )
@@ -212,6 +230,9 @@ class ProcessTreeMonitor:
             with self._scan.measure():
                 # All members are roots: a runner whose parent died is adopted by init, and is still ours.
                 self._read_members(descendants(self._members))
+        if self._available.due():
+            with self._available.measure():
+                self._available_bytes = self._read_available_bytes()
         self._account.update(self._processes)
         self._peak_rss_bytes = max(self._peak_rss_bytes, self._rss_bytes())
         self._own_cpu_s += time.thread_time() - begin_s
@@ -236,9 +257,10 @@ class ProcessTreeMonitor:
 
     def _read_pss(self) -> None:
         """Read the proportional set size if that is due. Takes the lock only to store it."""
-        if self._pss.due():
+        near_limit = self._rss_bytes() >= PSS_MATTERS_FROM * self.memory_limit_bytes
+        if self._pss.due() or (near_limit and self._pss_near_limit.due()):
             begin_s = time.thread_time()
-            with self._pss.measure():
+            with self._pss.measure(), self._pss_near_limit.measure():
                 pss_bytes = sum_pss_bytes(list(self._members))
             with self._lock:
                 self._pss_bytes = pss_bytes
@@ -282,6 +304,7 @@ def combine_resource_use(intervals: Sequence[ResourceUse]) -> ResourceUse | None
         peak_rss_bytes=max(use.peak_rss_bytes for use in intervals),
         peak_pss_bytes=max((use.peak_pss_bytes for use in intervals if use.peak_pss_bytes is not None), default=None),
         memory_limit_bytes=last.memory_limit_bytes,
+        memory_available_bytes=last.memory_available_bytes,
         gpus=combine_gpu_samples([use.gpus for use in intervals]),
         gpu_note=last.gpu_note,
     )

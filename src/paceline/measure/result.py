@@ -65,6 +65,7 @@ class ResourceUse(Record):
     peak_rss_bytes: int
     peak_pss_bytes: int | None = None
     memory_limit_bytes: int
+    memory_available_bytes: int | None = None
     gpus: tuple[GpuSample, ...] = ()
     gpu_note: str = ""
 
@@ -124,7 +125,8 @@ class RunResult(Record):
 
     ``outcome`` is ``ok`` only if every measured iteration finished; other outcomes keep the iterations that did and say
     why in ``message``. ``summary``, ``ledger`` and ``resources`` are ``None`` where no iteration finished. A run is
-    ``deterministic`` if the same seed and plan give the same parameters on the same machine, bit for bit.
+    ``deterministic`` if the same seed and plan give the same parameters on the same machine, bit for bit: neither
+    asynchronous nor with a learning rate that follows the clock.
     """
 
     name: str

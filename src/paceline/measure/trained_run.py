@@ -61,7 +61,7 @@ def load_trained_run(folder: Path) -> TrainedRun:
         results.experiments[0],
         env_kwargs=None if spec is None else _mapping(_mapping(spec, "env"), "kwargs"),
         budget={name: value for name, value in budget.items() if value is not None},
-        restarts=tuple(str(line.get("message", "")) for line in load_progress(folder) if line.get("kind") == "event"),
+        restarts=tuple(str(line.get("message", "")) for line in load_progress(folder) if _is_restart(line)),
     )
 
 
@@ -81,6 +81,11 @@ def find_run_folders(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
         for folder in runs or [path]:
             found.setdefault(folder.resolve(), folder)
     return list(found.values()), unfinished
+
+
+def _is_restart(line: Mapping[str, Any]) -> bool:
+    # Until events said what they are of, all were replacements.
+    return line.get("kind") == "event" and line.get("what", "restart") == "restart"
 
 
 def _by_number(path: Path) -> tuple[str, int, str]:

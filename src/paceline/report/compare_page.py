@@ -31,6 +31,8 @@ from paceline.report.svg import Axis, Chart, Line, Mark, draw, marker_path
 
 LOUD_NOTICES = 2
 MARKS_PER_CURVE = 6
+NAME_CHARS = 60
+"""A longer name is a letter all over the page, and stands whole on top."""
 
 Styles = dict[str, palette.ExecutionStyle]
 
@@ -45,6 +47,7 @@ class ComparePage:
     verdict: str
     verdict_rest: str
     facts: tuple[Fact, ...]
+    letters: tuple[tuple[str, str], ...]
     loud_notices: tuple[Notice, ...]
     notices: tuple[Notice, ...]
     charts: tuple[Chart, ...]
@@ -75,6 +78,7 @@ def render_compare_html(found: Standings) -> str:
 
 def build_compare_page(found: Standings) -> ComparePage:
     """Return everything that the template prints."""
+    found, letters = look.lettered(found, lambda name: len(name) <= NAME_CHARS)
     styles = palette.contender_styles(standing.name for standing in found.standings)
     names = [look.contender_name(standing) for standing in found.standings]
     loud = [notice for notice in found.notices if notice.severity == "problem"][:LOUD_NOTICES]
@@ -82,10 +86,11 @@ def build_compare_page(found: Standings) -> ComparePage:
     return ComparePage(
         version=__version__,
         env_id=formats.one_line(found.env_id),
-        count=f"{len(names)} contenders",
+        count=formats.plural(len(names), "contender"),
         verdict=formats.one_line(found.headline),
         verdict_rest="",
         facts=_facts(found),
+        letters=tuple(letters),
         loud_notices=tuple(loud),
         notices=tuple(notice for notice in found.notices if notice not in loud),
         charts=tuple(chart for chart in charts if chart),
@@ -148,9 +153,10 @@ def _learning_table(found: Standings) -> TablePart:
     rows = []
     for index, standing in enumerate(found.standings):
         final, mark, seeds = standing.final_return, standing.mark, len(standing.contender.runs)
+        which = look.which_seeds(standing.contender)
         steps, seconds = look.mark_cells(mark)
         cells = (
-            Cell(str(seeds), str(seeds), look.which_seeds(standing.contender)),
+            Cell(str(seeds), str(seeds), f"({which})" if which else ""),
             Cell(formats.compact(standing.total_env_steps), _key(standing.total_env_steps)),
             Cell(
                 look.return_cell(final.value if final else None),
@@ -294,7 +300,7 @@ def _time(found: Standings) -> StackedBars | None:
         )
     legend = tuple(PhaseLine(_class(phase), label, palette.phase_style(phase).meaning) for phase, label in phases)
     width = min(max(len(bar.label) for bar in bars), 26) + 1
-    caption = "Share of wall time over all runs of a contender; at the right what holds it back"
+    caption = "Share of wall time over all runs of a contender, and what holds it back"
     return StackedBars(LedgerPart((), legend, tuple(bars), None, caption), width)
 
 

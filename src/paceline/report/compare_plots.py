@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MARKS_PER_CURVE = 6
 """Markers on a curve: enough to follow it in grey, few enough to see the line."""
+NAME_LINES = 2
+"""A name that takes more lines beside a panel is a letter there, and stands whole above the panels."""
 
 Styles = dict[str, palette.ExecutionStyle]
 
@@ -36,12 +38,15 @@ def draw_comparison(found: Standings) -> bytes:
 
 def comparison_figure(found: Standings) -> Figure:
     """Lay out the picture: header, then three rows of two panels."""
-    count = len(found.standings)
-    rows_in = [6.0, max(3.6, 1.9 + 0.55 * count), _time_row_in(count)]
+    found, letters = look.lettered(found, lambda name: len(_wrapped(name)) <= NAME_LINES)
+    rows = len(found.standings)
+    rows_in = [6.0, max(3.6, 1.9 + 0.55 * rows), _time_row_in(rows)]
     first = found.standings[0].contender.runs[0].info
-    what = f"{count} contenders, {sum(len(s.contender.runs) for s in found.standings)} runs"
+    runs = sum(len(standing.contender.runs) for standing in found.standings)
+    what = f"{formats.plural(rows, 'contender')}, {formats.plural(runs, 'run')}"
     caption = caption_text(found.env_id, what, first.machine, first.timestamp)
-    figure, panels = headed_figure(formats.one_line(found.headline), caption, rows_in, most_lines=6)
+    below = "\n".join([*(f"{letter} = {name}" for letter, name in letters), caption])
+    figure, panels = headed_figure(formats.one_line(found.headline), below, rows_in, most_lines=9)
     styles = palette.contender_styles(standing.name for standing in found.standings)
     curves_panel(panels[0], found, styles, "by_steps")
     curves_panel(panels[1], found, styles, "by_seconds")
@@ -52,9 +57,9 @@ def comparison_figure(found: Standings) -> Figure:
     return figure
 
 
-def _time_row_in(count: int) -> float:
+def _time_row_in(rows: int) -> float:
     """Return the height of the row with the bars of time, and the legend below them, in inches."""
-    return max(4.4, 2.6 + 0.55 * count)
+    return max(4.4, 2.6 + 0.55 * rows)
 
 
 def curves_panel(axes: Axes, found: Standings, styles: Styles, which: str) -> None:
@@ -73,7 +78,7 @@ def curves_panel(axes: Axes, found: Standings, styles: Styles, which: str) -> No
         every = max(1, len(xs) // MARKS_PER_CURVE)
         axes.plot(
             xs, band.centre, color=style.color, ls=style.dash, lw=2.6, marker=style.marker, ms=9, markevery=every,
-            markeredgecolor="white", label=_short(look.contender_name(standing), 30), zorder=3,
+            markeredgecolor="white", label=look.contender_name(standing), zorder=3,
         )  # fmt: skip
     if found.threshold is not None:
         label = f"a return of {return_text(found.threshold)}"
@@ -84,7 +89,7 @@ def curves_panel(axes: Axes, found: Standings, styles: Styles, which: str) -> No
         axes.xaxis.set_major_formatter(lambda value, _: formats.compact(value))
     axes.yaxis.set_major_formatter(lambda value, _: formats.compact(value))
     axes.grid(True)
-    columns = 2 if max(len(_short(look.contender_name(s), 30)) for s, _ in bands) < 22 else 1
+    columns = 2 if max(len(look.contender_name(s)) for s, _ in bands) < 22 else 1
     axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.15), ncols=columns, columnspacing=1.2, handlelength=2.6)
 
 
@@ -160,7 +165,7 @@ def improvement_panel(axes: Axes, found: Standings, styles: Styles) -> None:
     axes.set_title("Probability of improvement")
     shown = [item for item in found.duels if item.improvement]
     if not shown:
-        say(axes, "no episode ended")
+        say(axes, "no episode ended" if found.duels else "one contender: there is nothing to compare it with")
         return
     axes.axvline(0.5, color="#3D4550", ls=(0, (4, 3)), lw=1.4, zorder=1)
     for place, item in enumerate(shown):
@@ -175,7 +180,8 @@ def improvement_panel(axes: Axes, found: Standings, styles: Styles) -> None:
     if any(_chance_note(item.improvement) for item in shown):
         axes.set_ylim(len(shown) - 0.15, -0.6)  # room for the note of the last one
     axes.set_xlim(-0.04, 1.04)
-    axes.set_xlabel(f"over {_short(look.contender_name(found.standings[0]), 22)} (0.5: neither)")
+    reference = look.contender_name(found.standings[0])
+    axes.set_xlabel("\n".join(textwrap.wrap(f"over {reference} (0.5: neither)", 44)))
     axes.grid(True, axis="x")
 
 
@@ -197,11 +203,10 @@ def _whisker(axes: Axes, place: int, estimate: Estimate | None, style: palette.E
 
 
 def _name_rows(axes: Axes, names: Sequence[str]) -> None:
-    wrapped = [textwrap.fill(name, LABEL_CHARS, max_lines=2, placeholder="…") for name in names]
-    axes.set_yticks(range(len(names)), wrapped)
+    axes.set_yticks(range(len(names)), ["\n".join(_wrapped(name)) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
 
 
-def _short(name: str, chars: int) -> str:
-    return formats.one_line(name, chars)
+def _wrapped(name: str) -> list[str]:
+    return textwrap.wrap(name, LABEL_CHARS)

@@ -73,6 +73,8 @@ def _learning_section(found: Standings) -> list[str]:
 
 
 def _duel_section(found: Standings) -> list[str]:
+    if not found.duels:
+        return []
     columns = [NAME, Column("speed"), Column("time to the return"), Column("probability of improvement")]
     rows = [
         [
@@ -127,6 +129,8 @@ def _time_section(found: Standings) -> list[str]:
 
 
 def _difference_section(found: Standings) -> list[str]:
+    if not found.differences:
+        return []
     lines = heading("What differs")
     names = [look.contender_name(standing) for standing in found.standings]
     for item in found.differences:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
-from paceline.analysis.comparability import budget_text
-from paceline.analysis.contenders import Contender
+from paceline.analysis.contenders import Contender, budget_text
 from paceline.analysis.duel import Duel, Mark, return_text
 from paceline.analysis.standings import Band, Lag, Standing, Standings
 from paceline.analysis.stats import CONFIDENCE, Estimate
@@ -18,6 +17,57 @@ from paceline.report import formats, view
 def contender_name(standing: Standing) -> str:
     """Return a contender's name on one line: it may have been given on the command line."""
     return formats.one_line(standing.name)
+
+
+def lettered(found: Standings, fits: Callable[[str], bool]) -> tuple[Standings, list[tuple[str, str]]]:
+    """Return ``found`` with a letter for every name that is too long to stand beside a panel or in a table.
+
+    Args:
+        found: what was found.
+        fits: whether a name can stand as it is.
+
+    Returns:
+        It, with letters for names everywhere (A for the first contender, B for the second ..), and each letter with
+        the name that it stands for.
+    """
+    names = [contender_name(standing) for standing in found.standings]
+    short = {name: name if fits(name) else _letter(index, names) for index, name in enumerate(names)}
+    longest_first = sorted(names, key=len, reverse=True)  # one name may begin another
+
+    def say(text: str) -> str:
+        text = formats.one_line(text)
+        for name in longest_first:
+            if short[name] != name:
+                text = text.replace(name, short[name])
+        return text
+
+    standings = [
+        replace(each, contender=replace(each.contender, name=short[name]))
+        for each, name in zip(found.standings, names, strict=True)
+    ]
+    shown = replace(
+        found,
+        headline=say(found.headline),
+        sentences=tuple(map(say, found.sentences)),
+        standings=tuple(standings),
+        duels=tuple(
+            replace(duel, challenger=say(duel.challenger), reference=say(duel.reference)) for duel in found.duels
+        ),
+        notices=tuple(replace(notice, text=say(notice.text)) for notice in found.notices),
+        method=tuple(map(say, found.method)),
+    )
+    return shown, [(letter, name) for name, letter in short.items() if letter != name]
+
+
+def _letter(index: int, names: Collection[str]) -> str:
+    """Return A, B, .. Z, AA, AB, ..; a contender may be called so already: then with a stroke."""
+    letters, left = "", index + 1
+    while left:
+        left, last = divmod(left - 1, 26)
+        letters = chr(ord("A") + last) + letters
+    while letters in names:
+        letters += "'"
+    return letters
 
 
 def seeds_text(contender: Contender) -> str:
@@ -194,6 +244,7 @@ def _duel_data(item: Duel) -> dict[str, Any]:
         "seconds_to_threshold_ratio": _estimate_data(item.seconds_ratio),
         "seconds_to_threshold": item.time,
         "probability_of_improvement": _estimate_data(item.improvement),
+        "by_chance": item.by_chance,
         "learns": item.learnt,
     }
 

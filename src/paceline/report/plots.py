@@ -96,7 +96,7 @@ def headed_figure(
 
     Args:
         verdict: what stands first, in large type.
-        caption: what was measured on what, below it.
+        caption: what was measured on what, below it; a line or more.
         rows_in: heights of the rows, inches.
         most_lines: a verdict of more lines is cut.
     """
@@ -104,7 +104,7 @@ def headed_figure(
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     lines = textwrap.wrap(verdict, 76, max_lines=most_lines, placeholder=" …", break_on_hyphens=False)
-    below = textwrap.wrap(caption, 116)
+    below = [line for part in caption.splitlines() for line in textwrap.wrap(part, 116)]
     header_in = 0.5 + 0.36 * len(lines) + 0.25 * len(below)
     engine = ConstrainedLayoutEngine(w_pad=0.18, h_pad=0.16, wspace=0.03, hspace=0.03)
     figure = NewFigure(figsize=(WIDTH_IN, header_in + sum(rows_in)), layout=engine)

@@ -72,4 +72,6 @@ def heading(text: str) -> list[str]:
 def _wrapped(text: str, width: int | None) -> list[str]:
     if width is None or len(text) <= width:
         return [text]
-    return textwrap.wrap(text, width, break_long_words=True, break_on_hyphens=False) or [""]
+    # Between words first, so that only a word that is longer than a line is broken.
+    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return [part for line in lines for part in textwrap.wrap(line, width, break_on_hyphens=False)] or [""]

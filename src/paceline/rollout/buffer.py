@@ -51,7 +51,6 @@ class RolloutBuffer:
         self.terminated = allocate(shape, np.bool_)
         self.truncated = allocate(shape, np.bool_)
         self.valid = allocate(shape, np.bool_)
-        self.valid[...] = True
         self._rows = [_map(itemgetter(t), self.observations) for t in range(rollout_length + 1)]
         self._leaves = _leaf_paths(self.observations)
         self._final_space = observation_space

@@ -1,4 +1,4 @@
-"""Fragments of trajectories in shared memory: what actors write and the learner reads, with no copy between.
+"""Fragments of trajectories in shared memory: actors collect straight into them, the learner reads them there.
 
 One block holds the newest parameters, in two copies of which one is always whole, and for each actor a few slots. A
 slot holds one fragment: T steps of the actor's E environments, and what came of them.
@@ -6,7 +6,6 @@ slot holds one fragment: T steps of the actor's E environments, and what came of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from paceline.measure.ledger import ENV_STEP, INFERENCE, LEARNER_UPDATE, OTHER, 
 from paceline.rollout.buffer import RolloutBuffer
 from paceline.rollout.episodes import Episodes
 from paceline.vector.base import ObsTree
-from paceline.vector.spaces import map_tree
+from paceline.vector.spaces import Allocate, map_tree
 
 _ALIGNMENT = 64
 
@@ -139,10 +138,11 @@ class Fragment:
         gradient: float32 ``[G]``.
         env_steps: real steps of each environment so far, int64 ``[E]``.
         times_ns: what the fragment took, by :data:`TIMES`, and its wall time last; int64.
-        facts: parameter version, number of final observations, of episodes, of environments replaced; int64.
+        facts: parameter version, number of final observations, of episodes, of environments replaced, and whether it
+            begins with a reset of all environments; int64.
     """
 
-    def __init__(self, layout: FragmentLayout, carve: _Carver) -> None:
+    def __init__(self, layout: FragmentLayout, carve: Allocate) -> None:
         length, width = layout.rollout_length, layout.num_envs
         most = length * width
         self.buffer = RolloutBuffer(
@@ -153,19 +153,19 @@ class Fragment:
         self.gradient: NDArray[np.float32] = carve((layout.num_gradient,), np.float32)
         self.env_steps: NDArray[np.int64] = carve((width,), np.int64)
         self.times_ns: NDArray[np.int64] = carve((len(TIMES) + 1,), np.int64)
-        self.facts: NDArray[np.int64] = carve((4,), np.int64)
+        self.facts: NDArray[np.int64] = carve((5,), np.int64)
         self._final_rows: NDArray[np.int32] = carve((most,), np.int32)
         self._returns: NDArray[np.float64] = carve((most,), np.float64)
         self._lengths: NDArray[np.int64] = carve((most,), np.int64)
 
-    def close(self, version: int, episodes: Episodes, num_replaced: int) -> None:
+    def close(self, version: int, episodes: Episodes, num_replaced: int, *, begins_anew: bool) -> None:
         """Note what the buffer itself does not hold; called when all else is written."""
         rows = self.buffer.used_final_rows
         self._final_rows[: len(rows)] = rows
         count = len(episodes.returns)
         self._returns[:count] = episodes.returns
         self._lengths[:count] = episodes.lengths
-        self.facts[:] = version, len(rows), count, num_replaced
+        self.facts[:] = version, len(rows), count, num_replaced, begins_anew
 
     @property
     def version(self) -> int:
@@ -177,6 +177,11 @@ class Fragment:
         """Environments that broke and were replaced while the fragment was sampled."""
         return int(self.facts[3])
 
+    @property
+    def begins_anew(self) -> bool:
+        """Whether all of its environments were reset before its first step: its actor is new."""
+        return bool(self.facts[4])
+
     def episodes(self) -> Episodes:
         """Return copies of the episodes that ended in the fragment."""
         count = int(self.facts[2])
@@ -187,18 +192,18 @@ class Fragment:
         count = int(self.facts[1])
         return map_tree(lambda array: array[:count], self.buffer.finals()[0]), self._final_rows[:count]
 
-    def padded_finals(self) -> tuple[ObsTree, NDArray[np.int32]]:
-        """Return the same with rows of T * E behind them, so that their number is a power of two: few shapes."""
+    def padded_finals(self, room: int) -> tuple[ObsTree, NDArray[np.int32]]:
+        """Return the same with rows of T * E behind them: ``room`` of them, or doubled until there is enough."""
         count = int(self.facts[1])
         most = len(self._final_rows)
-        size = min(most, 1 << max(0, count - 1).bit_length())
+        size = min(most, max(room, 1 << max(0, count - 1).bit_length()))
         rows = np.full(size, most, np.int32)
         rows[:count] = self._final_rows[:count]
         return map_tree(lambda array: array[:size], self.buffer.finals()[0]), rows
 
 
 class FragmentBatch:
-    """Several fragments side by side, ``[T, M * E]``: what an update reads while actors go on.
+    """Several fragments side by side, ``[T, M * E]``: copies, which an update reads while actors go on.
 
     Args:
         layout: sizes of a fragment.
@@ -215,18 +220,20 @@ class FragmentBatch:
         )  # fmt: skip
         self.log_probs = np.zeros((layout.rollout_length, num_envs), np.float32)
 
-    def fill(self, fragments: Sequence[Fragment]) -> None:
-        """Copy M fragments; their slots are free afterwards."""
+    def clear(self) -> None:
+        """Begin another batch."""
         self.buffer.clear_finals()
-        for place, fragment in enumerate(fragments):
-            first = place * self._width
-            columns = slice(first, first + self._width)
-            self.buffer.copy_columns(fragment.buffer, columns)
-            self.log_probs[:, columns] = fragment.log_probs
-            observations, rows = fragment.finals()
-            if len(rows):
-                steps, envs = np.divmod(rows, self._width)
-                self.buffer.append_finals(observations, steps * self.buffer.num_envs + first + envs)
+
+    def put(self, place: int, fragment: Fragment) -> None:
+        """Copy a fragment to place 0 .. M - 1; its slot is free afterwards."""
+        first = place * self._width
+        columns = slice(first, first + self._width)
+        self.buffer.copy_columns(fragment.buffer, columns)
+        self.log_probs[:, columns] = fragment.log_probs
+        observations, rows = fragment.finals()
+        if len(rows):
+            steps, envs = np.divmod(rows, self._width)
+            self.buffer.append_finals(observations, steps * self.buffer.num_envs + first + envs)
 
 
 class _Carver:

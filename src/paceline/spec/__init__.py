@@ -27,6 +27,7 @@ from paceline.spec.base import (
     parse_value,
     set_field,
 )
+from paceline.spec.fitting import Fitted, fit_under
 from paceline.spec.plan import Backend, Device, Engine, Inference, Plan, Schedule, common_batch_size
 from paceline.spec.run import Budget, EnvSpec, RunSpec, SweepSpec
 
@@ -42,6 +43,7 @@ __all__ = [
     "Device",
     "Engine",
     "EnvSpec",
+    "Fitted",
     "ImpalaSpec",
     "Inference",
     "NStepSpec",
@@ -57,6 +59,7 @@ __all__ = [
     "build_spec",
     "common_batch_size",
     "dump_yaml",
+    "fit_under",
     "load_yaml",
     "merge_fields",
     "parse_value",

@@ -10,6 +10,7 @@ from paceline.spec.base import Spec
 
 AlgoName = Literal["ppo", "a2c", "a3c", "impala"]
 Optimizer = Literal["adam", "rmsprop"]
+_MAX_LAG = "what was sampled more updates ago is dropped"
 
 
 class NetworkSpec(Spec):
@@ -102,6 +103,7 @@ class A3CSpec(NStepSpec):
     """
 
     name: Literal["a3c"] = "a3c"
+    max_lag: int = Field(default=256, ge=1, description=_MAX_LAG)
 
 
 class ImpalaSpec(ActorCriticSpec):
@@ -109,11 +111,13 @@ class ImpalaSpec(ActorCriticSpec):
 
     ``rho_bar`` and ``c_bar`` clip the importance weights of the temporal differences and of the traces;
     ``vtrace_lambda`` scales the traces. ``rollout_length`` is the length T of the trajectories that actors send; left
-    open, it is 20, or the nearest below that of which a batch holds a whole number.
+    open, it is 20, or the nearest below that of which a batch holds a whole number. Where nothing is asynchronous, it
+    is what a batch holds of each environment.
     """
 
     name: Literal["impala"] = "impala"
     rollout_length: int | None = Field(default=None, gt=0, description="steps of a trajectory that an actor sends")
+    max_lag: int = Field(default=256, ge=1, description=_MAX_LAG)
     rho_bar: float = Field(default=1.0, gt=0)
     c_bar: float = Field(default=1.0, gt=0)
     vtrace_lambda: float = Field(default=1.0, ge=0, le=1)

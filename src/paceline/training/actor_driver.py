@@ -9,10 +9,12 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,19 +23,17 @@ from paceline.rollout.episodes import Episodes
 from paceline.rollout.fragments import TIMES, Fragment, FragmentBatch, FragmentLayout
 from paceline.spec import RunSpec
 from paceline.training.actors.pool import ActorPool
-from paceline.training.checkpoint import Checkpoint
-from paceline.training.driver import Iteration, join_episodes, join_metrics
-from paceline.training.learner import Learner
-from paceline.training.sync import batch_of, expected_truncations, share_out
+from paceline.training.batches import batch_of, expected_truncations
+from paceline.training.driver import join_episodes
+from paceline.training.learner_driver import LearnerDriver
 from paceline.vector.seeding import derive_seeds
 
-_ENV_STEPS = "env_steps"
 Sampled = list[tuple[int, Fragment]]
 """Complete fragments, each with the index of its actor."""
 
 
-class ActorDriver:
-    """What all drivers with actors share: counters, checkpoints, and the account of the learner's waiting.
+class ActorDriver(LearnerDriver):
+    """What all drivers with actors share: the memory, and the account of the learner's waiting.
 
     Args:
         spec: the run, with everything filled in.
@@ -47,36 +47,25 @@ class ActorDriver:
     """
 
     takes_gradients = False
+    takes_log_probs = False
 
     def __init__(self, spec: RunSpec, pool: ActorPool, ledger: Ledger, *, rollout_length: int, num_slots: int) -> None:
-        self.spec = spec
-        self.steps_per_iteration = spec.algo.steps_per_iteration
         self._pool = pool
-        self._ledger = ledger
+        self._env_steps: NDArray[np.int64] = np.zeros(spec.plan.num_envs, np.int64)
+        super().__init__(spec, pool.observation_space, pool.action_space, ledger)
         self._num_slots = num_slots
         self._rollout_length = rollout_length
-        self.learner = Learner(spec, pool.observation_space, pool.action_space, spec.plan.num_envs, ledger)
         self._pack = jax.jit(self._published)
 
     @property
-    def total_env_steps(self) -> int:
-        """Real steps of all environments so far, as far as fragments have told."""
-        return int(self._pool.env_steps.sum())
+    def env_steps(self) -> NDArray[np.int64]:
+        """Real steps of each environment that were learnt from, or dropped before others that were, int64 ``[N]``."""
+        return self._env_steps
 
-    @property
-    def num_updates(self) -> int:
-        """How many updates there were."""
-        return self.learner.num_updates
-
-    @property
-    def num_iterations(self) -> int:
-        """How many iterations there were."""
-        return self.learner.num_iterations
-
-    @property
-    def late_compile_s(self) -> float:
-        """Seconds of compilation that came after :meth:`compile`."""
-        return self.learner.late_compile_s
+    @env_steps.setter
+    def env_steps(self, env_steps: NDArray[np.int64]) -> None:
+        self._env_steps = env_steps
+        self._pool.env_steps = env_steps.copy()
 
     def _published(self, state: Any) -> jax.Array:
         """Return what actors need of the learner's state, as one vector."""
@@ -97,9 +86,10 @@ class ActorDriver:
             num_parameters=published.size,
             num_gradient=self._gradient_size(),
         )
-        seed = int(np.random.SeedSequence([self.spec.seed, self.num_updates]).generate_state(1)[0]) >> 1
-        seeds = derive_seeds(seed, self.spec.plan.num_envs)
-        self._memory = self._pool.begin(self.spec, self.layout, seeds, takes_gradients=self.takes_gradients)
+        seeds = derive_seeds(self.reset_seed(), self.spec.plan.num_envs)
+        self._memory = self._pool.begin(
+            self.spec, self.layout, seeds, takes_gradients=self.takes_gradients, takes_log_probs=self.takes_log_probs
+        )
         self._publish()
 
     def _gradient_size(self) -> int:
@@ -116,31 +106,30 @@ class ActorDriver:
     def _compile_update(self) -> None:
         """Compile the update for the run's shapes."""
 
-    @abstractmethod
-    def _update(
-        self, progress: float, interruptible: Callable[[], AbstractContextManager[None]]
-    ) -> tuple[int, Episodes, dict[str, float]]:
-        """Get experience, learn from it, publish; return real steps, episodes and metrics."""
+    @property
+    def runner_threads(self) -> list[dict[str, Any]]:
+        """Thread settings of each actor."""
+        return self._pool.threads
 
-    def iterate(
-        self, progress: float, *, interruptible: Callable[[], AbstractContextManager[None]] = nullcontext
-    ) -> Iteration:
-        """Learn from fragments, as often as an iteration has updates; see :class:`Driver`."""
-        done = [self._update(progress, interruptible) for _ in range(self.spec.algo.updates_per_iteration or 1)]
-        self.learner.num_iterations += 1
-        num_env_steps, episodes, metrics = zip(*done, strict=True)
-        return Iteration(sum(num_env_steps), join_episodes(episodes), join_metrics(metrics), self._pool.take_events())
+    def take_events(self) -> tuple[str, ...]:
+        """Tell of the runners and environments that were replaced since the last call."""
+        return self._pool.take_events()
 
-    def checkpoint_state(self) -> dict[str, Any]:
-        """Return all arrays that a resumed run needs."""
-        return {**self.learner.checkpoint_state(), _ENV_STEPS: self._pool.env_steps}
+    def _envs_of(self, slot: int) -> slice:
+        width = self._pool.num_envs_each
+        return slice(slot * width, (slot + 1) * width)
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from ``checkpoint``, see :class:`Driver`."""
-        arrays = dict(checkpoint.arrays)
-        env_steps = arrays.pop(_ENV_STEPS, np.zeros(0, np.int64))
-        self.learner.restore(checkpoint, arrays)
-        self._pool.env_steps = share_out(env_steps, len(self._pool.env_steps))
+    def _begin(self, slot: int, fragment: Fragment) -> None:
+        """Count a fragment that is to be learnt from."""
+        self._env_steps[self._envs_of(slot)] = fragment.env_steps
+        if fragment.begins_anew:
+            self._forget_open_episodes(slot)
+
+    def _forget_open_episodes(self, slot: int) -> None:
+        """Start the discounted sums of an actor's rewards anew: its environments were reset."""
+        discounted = np.array(self.learner.state.discounted)
+        discounted[self._envs_of(slot)] = 0.0
+        self.learner.state = replace(self.learner.state, discounted=jnp.asarray(discounted))
 
     def _publish(self) -> None:
         """Give the actors the newest parameters."""
@@ -186,11 +175,12 @@ class RunnerSyncDriver(ActorDriver):
         super().__init__(spec, pool, ledger, rollout_length=length, num_slots=1)
 
     def _compile_update(self) -> None:
-        env_spec_limit = self._pool.max_episode_steps
         self._batch = FragmentBatch(
             self.layout,
             self._pool.num_actors,
-            final_capacity=expected_truncations(env_spec_limit, self.spec.plan.num_envs, self._rollout_length),
+            final_capacity=expected_truncations(
+                self._pool.max_episode_steps, self.spec.plan.num_envs, self._rollout_length
+            ),
         )
         self.learner.compile(batch_of(self._batch.buffer))
 
@@ -210,7 +200,10 @@ class RunnerSyncDriver(ActorDriver):
         self._account(self._ledger.clock_ns() - begin_ns, list(fragments.values()))
         with self._ledger.phase(TRANSFER):
             ordered = [fragments[slot] for slot in range(pool.num_actors)]
-            self._batch.fill(ordered)
+            self._batch.clear()
+            for slot, fragment in enumerate(ordered):
+                self._begin(slot, fragment)
+                self._batch.put(slot, fragment)
             episodes = join_episodes([fragment.episodes() for fragment in ordered])
             batch = batch_of(self._batch.buffer)
             num_env_steps = self._batch.buffer.num_env_steps()

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from paceline.errors import PlanError, SpecError
 from paceline.machine import Machine
-from paceline.spec import RunSpec
+from paceline.spec import Plan, RunSpec, build_spec
 from paceline.training.resolve import default_plan
 
-_STEPS_PER_ENV = {"ppo": 64, "a2c": 8}
-"""Least rollout length: below it, advantages would hang on the value function's guesses alone."""
-_PRESET_BATCH = {"ppo": 1024, "a2c": 64}
+_STEPS_PER_ENV = {"ppo": 64, "a2c": 8, "impala": 20}
+"""Rollout length of a batch that grows: below it, advantages would hang on the value function's guesses alone."""
+_LEAST_STEPS = {**_STEPS_PER_ENV, "impala": 1}
+"""A preset's batch that holds fewer steps of each environment grows; IMPALA's presets are short on purpose."""
+_PRESET_BATCH = {"ppo": 1024, "a2c": 64, "impala": 80}
 """The smallest batch among the presets; one that holds enough steps of each environment is left as it is."""
 _MINIBATCHES = 32
 
@@ -36,14 +39,32 @@ def auto_config(env_id: str, algo: str, machine: Machine, given: Mapping[str, An
     if algo == "a2c":
         plan["num_envs_per_env_runner"] = 8  # the batch grows instead
     plan = fit_runners({**plan, **given})
-    data: dict[str, Any] = {"plan": plan}
+    batch = suited_batch(algo, plan)
+    return {"plan": plan, "algo": batch} if batch else {"plan": plan}
+
+
+def suited_batch(algo: str, plan: Mapping[str, Any]) -> dict[str, int]:
+    """Return the sizes of a batch for the environments of ``plan``; empty where the presets' hold steps enough of each.
+
+    Args:
+        algo: name of the algorithm.
+        plan: fields of the plan.
+    """
+    if algo not in _PRESET_BATCH or (algo == "impala" and _waits_for_nobody(plan)):
+        return {}  # a batch is made of what single runners send
     num_envs = _count(plan, "num_env_runners") * _count(plan, "num_envs_per_env_runner")
-    least = _STEPS_PER_ENV.get(algo, 0) * num_envs
-    if least > _PRESET_BATCH.get(algo, 0) or (least and _PRESET_BATCH[algo] % num_envs):
-        data["algo"] = {"batch_size": least}
-        if algo == "ppo":
-            data["algo"]["minibatch_size"] = least // _MINIBATCHES
-    return data
+    if _LEAST_STEPS[algo] * num_envs <= _PRESET_BATCH[algo] and _PRESET_BATCH[algo] % num_envs == 0:
+        return {}
+    size = _STEPS_PER_ENV[algo] * num_envs
+    return {"batch_size": size, "minibatch_size": size // _MINIBATCHES} if algo == "ppo" else {"batch_size": size}
+
+
+def _waits_for_nobody(plan: Mapping[str, Any]) -> bool:
+    """Return whether IMPALA is asynchronous under ``plan``; a plan that makes no sense is refused later."""
+    try:
+        return build_spec(Plan, plan).for_algorithm("impala").schedule == "async"
+    except (PlanError, SpecError):
+        return True
 
 
 def fit_runners(plan: Mapping[str, Any]) -> dict[str, Any]:

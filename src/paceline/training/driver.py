@@ -52,6 +52,10 @@ class Driver(Protocol):
     def late_compile_s(self) -> float:
         """Seconds of compilation that came after :meth:`compile`."""
 
+    @property
+    def runner_threads(self) -> list[dict[str, Any]]:
+        """Thread settings of each process with a copy of the policy, see :func:`paceline.machine.record_threads`."""
+
     def reset(self) -> None:
         """Reset the environments; their seeds follow from the run's seed and the number of updates so far."""
 
@@ -73,6 +77,9 @@ class Driver(Protocol):
             NonFiniteLossError: an update met NaN or infinity; the state is still the last good one.
         """
 
+    def take_events(self) -> tuple[str, ...]:
+        """Return what happened since the last iteration that ended, and that a person should hear of."""
+
     def checkpoint_state(self) -> dict[str, Any]:
         """Return all arrays that a resumed run needs."""
 
@@ -92,10 +99,16 @@ def join_episodes(parts: Sequence[Episodes]) -> Episodes:
 
 
 def join_metrics(parts: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Return each metric over the updates of an iteration: its mean, or its extreme where its name says so."""
+    """Return each metric over the updates of an iteration: its mean, or its extreme or sum where its name says so."""
     joined = {}
     for name in parts[0]:
         values = [part[name] for part in parts]
-        extreme = min if name.endswith("_min") else max if name.endswith("_max") else None
-        joined[name] = sum(values) / len(values) if extreme is None else extreme(values)
+        if name.startswith("num_"):
+            joined[name] = sum(values)
+        elif name.endswith("_min"):
+            joined[name] = min(values)
+        elif name.endswith("_max"):
+            joined[name] = max(values)
+        else:
+            joined[name] = sum(values) / len(values)
     return joined

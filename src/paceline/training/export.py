@@ -14,7 +14,6 @@ Everything reads with ``np.load(path, allow_pickle=False)``. ``examples/numpy_po
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -113,10 +112,3 @@ def describe_space(space: gymnasium.Space[Any]) -> dict[str, Any]:
             "start": np.broadcast_to(space.start, space.nvec.shape).tolist(),
         }
     return {**described, "dtype": str(space.dtype)}
-
-
-def read_meta(path: Path) -> dict[str, Any]:
-    """Return ``meta`` of an exported policy."""
-    with np.load(path, allow_pickle=False) as arrays:
-        meta: dict[str, Any] = json.loads(str(arrays["meta"]))
-    return meta

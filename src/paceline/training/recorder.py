@@ -33,9 +33,12 @@ class RunRecorder:
         name: its name in the results.
         repeat: which repetition it is.
         monitor: measures this process and its runners.
+        progress_is_time: whether the learning rate is annealed by the clock, if it is annealed at all.
     """
 
-    def __init__(self, spec: RunSpec, *, name: str, repeat: int, monitor: ProcessTreeMonitor) -> None:
+    def __init__(
+        self, spec: RunSpec, *, name: str, repeat: int, monitor: ProcessTreeMonitor, progress_is_time: bool = False
+    ) -> None:
         self.spec = spec
         self.name = name
         self.repeat = repeat
@@ -47,6 +50,7 @@ class RunRecorder:
         self.best_return: float | None = None
         self._next_iteration = 0
         self._monitor = monitor
+        self._follows_clock = progress_is_time and spec.algo.anneal_learning_rate
         self._recent_returns: deque[float] = deque(maxlen=RETURN_WINDOW)
         self._threads: dict[str, Any] = {}
 
@@ -56,13 +60,23 @@ class RunRecorder:
         return sum(self._recent_returns) / len(self._recent_returns) if self._recent_returns else None
 
     def continue_from(self, records: Sequence[IterationRecord], next_iteration: int) -> None:
-        """Go on with a run that was stopped: keep its ``records``, and number the next one ``next_iteration``."""
+        """Go on with a run that was stopped: keep its ``records``, and number the next one ``next_iteration``.
+
+        The running mean return and its best go on, too; of an iteration's episodes only the mean is on record, so each
+        counts as that.
+        """
         self.iterations = list(records)
         self._next_iteration = next_iteration
+        for record in records:
+            if record.episode_return_mean is not None:
+                self._watch([record.episode_return_mean] * min(record.num_episodes, RETURN_WINDOW))
 
     def watch_returns(self, iteration: Iteration) -> None:
         """Let an iteration's episodes into the running mean return."""
-        self._recent_returns.extend(iteration.episodes.returns.tolist())
+        self._watch(iteration.episodes.returns.tolist())
+
+    def _watch(self, returns: Sequence[float]) -> None:
+        self._recent_returns.extend(returns)
         recent = self.recent_return
         if recent is not None and (self.best_return is None or recent > self.best_return):
             self.best_return = recent
@@ -87,9 +101,9 @@ class RunRecorder:
         self._next_iteration += 1
         return record
 
-    def freeze_threads(self) -> None:
-        """Note the threads of this process while everything is alive."""
-        self._threads = record_threads()
+    def freeze_threads(self, runners: Sequence[dict[str, Any]] = ()) -> None:
+        """Note the threads of this process while everything is alive, and what runners with a policy tell of theirs."""
+        self._threads = {**record_threads(), "runners": list(runners)} if runners else record_threads()
 
     def result(self, outcome: Outcome = "ok", message: str = "") -> RunResult:
         """Return everything that was measured."""
@@ -124,5 +138,5 @@ class RunRecorder:
             ledger=total_ledger(records),
             resources=combine_resource_use(uses),
             threads=self._threads,
-            deterministic=plan.schedule != "async",
+            deterministic=plan.schedule != "async" and not self._follows_clock,
         )

@@ -34,10 +34,16 @@ def resolve_for_spaces(
     )
     algo = resolve_algo(spec.algo, observation_space, action_space)
     if isinstance(algo, ImpalaSpec) and algo.rollout_length is None:
-        size, width = algo.batch_size or 0, plan.num_envs_per_env_runner
-        fitting = [length for length in range(1, _ROLLOUT_LENGTH + 1) if size % (length * width) == 0]
-        algo = algo.model_copy(update={"rollout_length": max(fitting, default=1)})
+        algo = algo.model_copy(update={"rollout_length": _impala_rollout_length(algo.batch_size or 0, plan)})
     return spec.model_copy(update={"algo": algo, "plan": plan})
+
+
+def _impala_rollout_length(batch_size: int, plan: Plan) -> int:
+    if plan.schedule != "async":
+        return max(1, batch_size // plan.num_envs)
+    width = plan.num_envs_per_env_runner
+    fitting = [length for length in range(1, _ROLLOUT_LENGTH + 1) if batch_size % (length * width) == 0]
+    return max(fitting, default=1)
 
 
 def resolve_spec(spec: RunSpec) -> RunSpec:
@@ -63,7 +69,13 @@ def check_batch_fits(spec: RunSpec) -> None:
     plan, algo = spec.plan, spec.algo
     size, width = algo.batch_size or 0, plan.num_envs_per_env_runner
     if plan.schedule != "async":
-        plan.rollout_length(size)
+        length = plan.rollout_length(size)
+        if isinstance(algo, ImpalaSpec) and algo.rollout_length not in (None, length):
+            raise PlanError(
+                f"expected algo.rollout_length {length} where nothing is asynchronous (batch_size {size} / "
+                f"{plan.num_envs} envs), got {algo.rollout_length}; leave it out, or use batch_size "
+                f"{algo.rollout_length * plan.num_envs}"
+            )
         return
     length = (algo.rollout_length or 1) if isinstance(algo, ImpalaSpec) else 1
     if size % (length * width):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 
@@ -32,12 +32,13 @@ from paceline.training.driver import Driver
 from paceline.training.drivers import open_driver
 from paceline.training.interrupts import Interrupts
 from paceline.training.memory_watch import MemoryWatch
-from paceline.training.progress import Display, SilentDisplay, Status
+from paceline.training.progress import Display, SilentDisplay
 from paceline.training.recorder import RunRecorder
 from paceline.training.resolve import default_plan
-from paceline.training.resume import check_budget_is_left, check_same_run, earlier_records
+from paceline.training.resume import check_budget_is_left, check_same_run, earlier_records, resumption, trained_s
 from paceline.training.saving import Saver, caution_about_interval
 from paceline.training.scalars import RunLog
+from paceline.training.status import Status
 from paceline.training.tensorboard import TensorBoardLog
 from paceline.training.wandb_log import WandbLog, check_wandb_is_there
 
@@ -112,6 +113,7 @@ def _train(
     store = CheckpointStore(folder.path / "checkpoints")
     # A run that was killed before its first checkpoint starts again: there is nothing to lose.
     previous = store.last() if resume and store.paths() else None
+    trained_before_s = 0.0 if previous is None else trained_s(previous)
     if previous is not None:
         check_same_run(previous, spec)
     with contextlib.ExitStack() as stack:
@@ -121,7 +123,8 @@ def _train(
         if previous is not None:
             check_same_run(previous, spec)  # what was open is known now
             driver.restore(previous)
-            check_budget_is_left(spec.budget, driver.steps_per_iteration, driver.total_env_steps, driver.num_iterations)
+            done = (driver.total_env_steps, driver.num_iterations, trained_before_s)
+            check_budget_is_left(spec.budget, driver.steps_per_iteration, *done)
         saver = Saver(spec, driver, store)
         logs: list[RunLog] = []
         sent = None if wandb is None else stack.enter_context(contextlib.closing(WandbLog(wandb, folder.path, spec)))
@@ -136,18 +139,21 @@ def _train(
         monitor = stack.enter_context(
             ProcessTreeMonitor(usable_cores=machine.usable_cores, memory_limit_bytes=machine.memory_limit_bytes)
         )
-        recorder = RunRecorder(spec, name=spec.plan.label, repeat=0, monitor=monitor)
+        by_time = spec.budget.minutes is not None
+        recorder = RunRecorder(spec, name=spec.plan.label, repeat=0, monitor=monitor, progress_is_time=by_time)
         recorder.setup_s = time.perf_counter() - begin
         recorder.compile_s = driver.compile()
-        recorder.freeze_threads()
+        recorder.freeze_threads(driver.runner_threads)
         logs.append(stack.enter_context(contextlib.closing(CsvLog(folder.path, driver.num_iterations))))
-        logs.append(stack.enter_context(contextlib.closing(TensorBoardLog(folder.path / "tb"))))
+        done_steps = driver.total_env_steps if resume else None
+        logs.append(stack.enter_context(contextlib.closing(TensorBoardLog(folder.path / "tb", done_steps))))
         interrupts = stack.enter_context(Interrupts())
-        loop = _Loop(spec, driver, ledger, recorder, saver, folder, logs, display, interrupts)
+        loop = _Loop(spec, driver, ledger, recorder, saver, folder, logs, display, interrupts, trained_before_s)
         if caution := caution_about_interval(spec, episode_limit(spec.env)):
             loop.say(caution)
         if resume:
             recorder.continue_from(earlier_records(folder, previous, spec), driver.num_iterations)
+            folder.append_progress(resumption(spec, previous))
             loop.say(
                 f"going on after iteration {driver.num_iterations}, {driver.total_env_steps:,} steps"
                 + (
@@ -184,6 +190,7 @@ class _Loop:
     logs: Sequence[RunLog]
     display: Display
     interrupts: Interrupts
+    trained_before_s: float
 
     def run(self) -> tuple[Outcome, str, BaseException | None]:
         """Iterate; save a checkpoint at the end, however it comes."""
@@ -198,6 +205,7 @@ class _Loop:
             failure = _explained(error)
             if isinstance(error, KeyboardInterrupt):
                 self.say("stopping: saving a checkpoint and the results")
+            self._tell_of_unfinished()
         try:
             self._save_last(failure)
         except OutputError as error:
@@ -220,7 +228,7 @@ class _Loop:
             self.recorder.watch_returns(iteration)
         if self.saver.is_due:
             with self.ledger.phase(CHECKPOINT):
-                self.saver.save(self.recorder.recent_return)
+                self.saver.save(self.recorder.recent_return, self._wall_s)
                 if self.spec.exact_resume:
                     with self.interrupts.allowed():
                         self.driver.reset()
@@ -228,11 +236,17 @@ class _Loop:
         with self.ledger.phase(LOGGING):
             self._log(record)
             if record.resources is not None and (warning := self._memory.look(record.resources)):
-                self._tell(warning)
+                self._tell(warning, what="memory")
 
-    def _tell(self, event: str) -> None:
+    def _tell_of_unfinished(self) -> None:
+        """Tell what was replaced in an iteration that did not end: most often, that is why."""
+        for event in self.driver.take_events():
+            with contextlib.suppress(OutputError):  # a full disk must not keep the rest from being said and saved
+                self._tell(event)
+
+    def _tell(self, event: str, what: Literal["restart", "memory"] = "restart") -> None:
         self.say(event)
-        self.folder.append_progress({"kind": "event", "trial": self.recorder.name, "message": event})
+        self.folder.append_progress({"kind": "event", "trial": self.recorder.name, "what": what, "message": event})
 
     def _log(self, record: IterationRecord) -> None:
         recent = self.recorder.recent_return
@@ -247,19 +261,24 @@ class _Loop:
         with contextlib.suppress(OSError):
             self.display.iteration(Status(record, recent, self.recorder.best_return, progress, elapsed_s, remaining_s))
 
+    @property
+    def _wall_s(self) -> float:
+        """Seconds that the run has trained, those before it was resumed included."""
+        return self.trained_before_s + time.monotonic() - self._begin_s
+
     def _progress(self) -> float:
         budget = self.spec.budget
         planned = budget.planned_env_steps(self.driver.steps_per_iteration)
         if planned is not None:
             return self.driver.total_env_steps / planned
         if budget.minutes is not None:
-            return (time.monotonic() - self._begin_s) / (60 * budget.minutes)
+            return self._wall_s / (60 * budget.minutes)
         return self.driver.num_iterations / (budget.iterations or 1)
 
     def _save_last(self, failure: BaseException | None) -> None:
         """Save what there is; a run that is to go on bit for bit goes on from the last boundary instead."""
         if failure is None or not self.spec.exact_resume:
-            self.saver.save(self.recorder.recent_return)
+            self.saver.save(self.recorder.recent_return, self._wall_s)
         elif not self.saver.is_saved:
             self.say("exact_resume: --resume goes on from the last boundary and repeats the iterations since")
 

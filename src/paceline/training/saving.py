@@ -57,7 +57,8 @@ class Saver:
         self._driver = driver
         self._store = store
         self._clock_s = clock_s
-        self._note()
+        self._saved_updates = driver.num_updates
+        self._note_attempt()
 
     @property
     def is_at_boundary(self) -> bool:
@@ -71,44 +72,47 @@ class Saver:
         if self.is_at_boundary or self._spec.exact_resume:
             return self.is_at_boundary
         steps = self._spec.checkpoint_every_steps
-        if steps is not None and self._driver.total_env_steps - self._saved_steps >= steps:
+        if steps is not None and self._driver.total_env_steps - self._tried_steps >= steps:
             return True
-        return self._clock_s() - self._saved_s >= self._spec.checkpoint_every_s
+        return self._clock_s() - self._tried_s >= self._spec.checkpoint_every_s
 
     @property
     def is_saved(self) -> bool:
         """Whether the newest parameters are on disk (or there are none but the first)."""
         return self._driver.num_updates == self._saved_updates
 
-    def save(self, score: float | None) -> None:
+    def save(self, score: float | None, wall_s: float) -> None:
         """Save a checkpoint, unless there was no update since the last one.
 
         Args:
             score: mean return of the last episodes, if there were any.
+            wall_s: seconds that the run has trained, compilation aside, before it was resumed included.
 
         Raises:
             OutputError: it could not be written; earlier ones are untouched.
         """
-        is_saved = self.is_saved
-        self._note()
-        if not is_saved:
-            self._store.save(
-                self._driver.checkpoint_state(),
-                {
-                    "total_env_steps": self._driver.total_env_steps,
-                    "num_updates": self._driver.num_updates,
-                    "num_iterations": self._driver.num_iterations,
-                    "score": score,
-                    "is_boundary": self._spec.exact_resume and self.is_at_boundary,
-                    "spec": self._spec.model_dump(mode="json"),
-                    "paceline_version": __version__,
-                },
-            )
-
-    def _note(self) -> None:
-        self._saved_s = self._clock_s()
-        self._saved_steps = self._driver.total_env_steps
+        self._note_attempt()
+        if self.is_saved:
+            return
+        self._store.save(
+            self._driver.checkpoint_state(),
+            {
+                "total_env_steps": self._driver.total_env_steps,
+                "num_updates": self._driver.num_updates,
+                "num_iterations": self._driver.num_iterations,
+                "wall_s": wall_s,
+                "score": score,
+                "is_boundary": self._spec.exact_resume and self.is_at_boundary,
+                "spec": self._spec.model_dump(mode="json"),
+                "paceline_version": __version__,
+            },
+        )
         self._saved_updates = self._driver.num_updates
+
+    def _note_attempt(self) -> None:
+        """Put off the next checkpoint; one that fails is put off, too, and yet not taken for saved."""
+        self._tried_s = self._clock_s()
+        self._tried_steps = self._driver.total_env_steps
 
 
 def caution_about_interval(spec: RunSpec, max_episode_steps: int | None) -> str:

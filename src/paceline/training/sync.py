@@ -6,10 +6,9 @@ environments are executed (that is the vector backend's matter) and nothing of t
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -17,21 +16,18 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from paceline.agents.experience import Batch
 from paceline.measure.ledger import OTHER, TRANSFER, Ledger
 from paceline.rollout.buffer import RolloutBuffer
 from paceline.rollout.collector import ActFunction, Collector
 from paceline.rollout.episodes import Episodes
 from paceline.rollout.pipelined import PipelinedCollector
 from paceline.spec import RunSpec
-from paceline.training.checkpoint import Checkpoint
-from paceline.training.driver import Iteration, join_episodes, join_metrics
-from paceline.training.learner import Learner
+from paceline.training.batches import batch_of, expected_truncations
+from paceline.training.learner_driver import LearnerDriver
 from paceline.vector import make_vec
 from paceline.vector.base import EnvIds, ObsTree, VecEnv
 from paceline.vector.faults import OnFault
 
-_ENV_STEPS = "env_steps"
 STEP_TIMEOUT_S = 600.0
 """Longest step of all environments, where runners step them and the run does not say: so long is only a hang."""
 
@@ -64,7 +60,7 @@ def on_fault(spec: RunSpec) -> OnFault:
     return "restart" if spec.max_restarts else "raise"
 
 
-class SyncDriver:
+class SyncDriver(LearnerDriver):
     """Owns environments, buffer and learner of one run.
 
     Args:
@@ -78,11 +74,8 @@ class SyncDriver:
     """
 
     def __init__(self, spec: RunSpec, venv: VecEnv, ledger: Ledger) -> None:
-        self.spec = spec
-        self.learner = Learner(spec, venv.single_observation_space, venv.single_action_space, venv.num_envs, ledger)
-        self.steps_per_iteration = spec.algo.steps_per_iteration
+        super().__init__(spec, venv.single_observation_space, venv.single_action_space, ledger)
         self.rollout_length = spec.plan.rollout_length(self.learner.batch_size)
-        self._ledger = ledger
         self._venv = venv
         self._num_faults = 0
         agent = self.learner.agent
@@ -102,19 +95,14 @@ class SyncDriver:
         self._collector = self._make_collector(venv)
 
     @property
-    def num_updates(self) -> int:
-        """How many updates there were."""
-        return self.learner.num_updates
+    def env_steps(self) -> NDArray[np.int64]:
+        """Real steps of each environment so far, int64 ``[N]``: what the collector counts."""
+        env_steps: NDArray[np.int64] = self._collector.total_steps
+        return env_steps
 
-    @property
-    def num_iterations(self) -> int:
-        """How many iterations there were."""
-        return self.learner.num_iterations
-
-    @property
-    def late_compile_s(self) -> float:
-        """Seconds of compilation that came after :meth:`compile`."""
-        return self.learner.late_compile_s
+    @env_steps.setter
+    def env_steps(self, env_steps: NDArray[np.int64]) -> None:
+        self._collector.total_steps = env_steps
 
     def _make_collector(self, venv: VecEnv) -> Any:
         return Collector(venv, self.buffer, self.learner.agent.distribution.to_env, self._ledger)
@@ -131,32 +119,11 @@ class SyncDriver:
     def _compile_acting(self, packed: jax.Array, noise: jax.Array) -> None:
         np.asarray(self._act(packed, noise, np.zeros(self.buffer.num_envs, np.int32), self.buffer.row(0)))
 
-    @property
-    def total_env_steps(self) -> int:
-        """Real steps of all environments so far."""
-        return int(self._collector.total_steps.sum())
-
     def reset(self) -> None:
         """Reset the environments; their seeds follow from the run's seed and the number of updates so far."""
-        seed = np.random.SeedSequence([self.spec.seed, self.num_updates]).generate_state(1)[0] >> 1
-        self._collector.reset(int(seed))
+        self._collector.reset(self.reset_seed())
         self.learner.forget_open_episodes()
         self.buffer.shrink_finals()
-
-    def checkpoint_state(self) -> dict[str, Any]:
-        """Return all arrays that a resumed run needs."""
-        return {**self.learner.checkpoint_state(), _ENV_STEPS: self._collector.total_steps}
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from ``checkpoint``; environments start new episodes, and there may be another number of them.
-
-        Raises:
-            ResultsError: it is of another network or algorithm.
-        """
-        arrays = dict(checkpoint.arrays)
-        env_steps = arrays.pop(_ENV_STEPS, np.zeros(0, np.int64))
-        self.learner.restore(checkpoint, arrays)
-        self._collector.total_steps = share_out(env_steps, len(self._collector.total_steps))
 
     def compile(self) -> float:
         """Compile acting and learning for the run's shapes; return the seconds it took."""
@@ -165,16 +132,7 @@ class SyncDriver:
         self.learner.compile(batch_of(self.buffer))
         return time.perf_counter() - begin
 
-    def iterate(
-        self, progress: float, *, interruptible: Callable[[], AbstractContextManager[None]] = nullcontext
-    ) -> Iteration:
-        """Sample a batch and learn from it, as often as an iteration has updates; see :class:`Driver`."""
-        done = [self._update(progress, interruptible) for _ in range(self.spec.algo.updates_per_iteration or 1)]
-        self.learner.num_iterations += 1
-        num_env_steps, episodes, metrics = zip(*done, strict=True)
-        return Iteration(sum(num_env_steps), join_episodes(episodes), join_metrics(metrics), self._take_events())
-
-    def _take_events(self) -> tuple[str, ...]:
+    def take_events(self) -> tuple[str, ...]:
         """Tell of the environments that were replaced since the last call."""
         known, self._num_faults = self._num_faults, len(self._venv.faults)
         most = self.spec.max_restarts
@@ -231,44 +189,3 @@ class PipelinedDriver(SyncDriver):
     def _halves(self) -> tuple[EnvIds, EnvIds]:
         halves: tuple[EnvIds, EnvIds] = self._collector.halves
         return halves
-
-
-def batch_of(buffer: RolloutBuffer, log_probs: NDArray[np.float32] | None = None) -> Batch:
-    """Return what a rollout holds, as the learner takes it: views, not copies.
-
-    Args:
-        buffer: the rollout.
-        log_probs: of the policy that acted, where that is an older one, ``[T, N]``.
-    """
-    final_observations, final_rows = buffer.finals()
-    return Batch(
-        buffer.observations,
-        buffer.actions,  # type: ignore[arg-type]  # NumPy arrays enter the compiled update as they are
-        buffer.rewards,  # type: ignore[arg-type]
-        buffer.terminated,  # type: ignore[arg-type]
-        buffer.truncated,  # type: ignore[arg-type]
-        buffer.valid,  # type: ignore[arg-type]
-        final_observations,
-        final_rows,  # type: ignore[arg-type]
-        log_probs,  # type: ignore[arg-type]
-    )
-
-
-def share_out(env_steps: NDArray[np.int64], num_envs: int) -> NDArray[np.int64]:
-    """Return steps per environment, int64 ``[num_envs]``, that add up to those of however many there were before."""
-    if len(env_steps) == num_envs:
-        return np.asarray(env_steps, np.int64)
-    each, rest = divmod(int(env_steps.sum()), num_envs)
-    return np.full(num_envs, each, np.int64) + (np.arange(num_envs) < rest)
-
-
-def expected_truncations(max_episode_steps: int | None, num_envs: int, rollout_length: int) -> int:
-    """Return how many truncated episodes a rollout is expected to hold at most, a power of two.
-
-    Args:
-        max_episode_steps: of an environment, or None.
-        num_envs: N.
-        rollout_length: T.
-    """
-    limit = max_episode_steps or rollout_length
-    return 1 << math.ceil(math.log2(num_envs * math.ceil(rollout_length / limit)))

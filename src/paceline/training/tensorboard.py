@@ -16,10 +16,14 @@ class TensorBoardLog:
 
     Args:
         folder: the ``tb`` folder.
+        done_steps: environment steps that a resumed run has done; points of earlier files beyond them are hidden, for
+            they are written again. None: the run begins.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._writer = _summary_writer()(str(folder), flush_secs=30)
+    def __init__(self, folder: Path, done_steps: int | None = None) -> None:
+        # Of the points already there, TensorBoard drops those at the purge step, too.
+        purge_step = None if done_steps is None else done_steps + 1
+        self._writer = _summary_writer()(str(folder), flush_secs=30, purge_step=purge_step)
 
     def write(self, record: IterationRecord, recent_return: float | None) -> None:
         """Write an iteration's scalars."""

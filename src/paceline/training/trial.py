@@ -46,7 +46,7 @@ def run_trial(
         recorder = RunRecorder(spec, name=name, repeat=repeat, monitor=monitor)
         recorder.setup_s = time.perf_counter() - begin
         recorder.compile_s = driver.compile()
-        recorder.freeze_threads()
+        recorder.freeze_threads(driver.runner_threads)
         recorder.warmup_iterations = warmup_iterations
         begin = time.perf_counter()
         total = warmup_iterations + iterations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
 import gymnasium
@@ -53,3 +55,13 @@ def fresh_policy(env: str, **fields: Any) -> Policy:
     agent = make_agent(spec, made.observation_space, made.action_space)
     made.close()
     return Policy(agent, agent.init(jax.random.key(1)), spec)
+
+
+class LeavesAChild(LengthBySeed):
+    """An environment that forks: the child outlives its parent, with everything open that nobody closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        if os.fork() == 0:
+            signal.alarm(20)
+            signal.pause()

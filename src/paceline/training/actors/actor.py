@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import mmap
 import os
 import select
@@ -16,7 +15,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from paceline.process_death import die_with_parent
+from paceline.vector.runners.entrance import enter
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -30,21 +29,11 @@ def main(arguments: str) -> None:
     Args:
         arguments: JSON of :class:`paceline.vector.runners.launch.RunnerArguments`.
     """
-    given = json.loads(arguments)
-    die_with_parent(
-        given["parent_pid"], lifeline_fd=given["lifeline_fd"], parent_thread_is_main=given["parent_thread_is_main"]
-    )
-    if given["cores"] and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, given["cores"])
-    for name in ("control_fd", "wake_fd", "done_fd", "memory_fd", "lifeline_fd"):
-        os.set_inheritable(given[name], False)  # what an environment starts must not keep our channels open
-
-    from multiprocessing.connection import Connection
+    channel, given = enter(arguments)
 
     from paceline.errors import PacelineError, WorkError
     from paceline.vector.runners.protocol import Failure, send_message
 
-    channel = Connection(given["control_fd"])
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone: nobody to tell
         try:
             _work(channel, given)
@@ -58,6 +47,7 @@ def main(arguments: str) -> None:
 
 
 def _work(channel: Connection, given: dict[str, Any]) -> None:
+    from paceline.machine import record_threads
     from paceline.training.actors.messages import BeginWork, BuildEnvs, Built
     from paceline.training.actors.sampling import Sampler, make_envs
     from paceline.vector.runners.protocol import receive_message, send_message
@@ -72,12 +62,14 @@ def _work(channel: Connection, given: dict[str, Any]) -> None:
         sampler = Sampler(begin, memory, slot=build.slot, first=build.first, venv=venv)
         gc.collect()
         gc.freeze()  # what was built so far stays; the collector need not look at it again
-        send_message(channel, None)
-        _serve(sampler, given["wake_fd"], given["done_fd"])
+        send_message(channel, record_threads())
+        _serve(sampler, channel, given["wake_fd"], given["done_fd"])
 
 
-def _serve(sampler: Sampler, wake_fd: int, done_fd: int) -> None:
+def _serve(sampler: Sampler, channel: Connection, wake_fd: int, done_fd: int) -> None:
     """Sample a fragment for each one that is asked for, until told to close."""
+    from paceline.training.actors.messages import Replaced
+    from paceline.vector.runners.protocol import send_message
     from paceline.vector.runners.wakeup import CLOSE_BIT, SIGNAL_SIZE, decode, done, num_requested
 
     asked = select.poll()
@@ -91,6 +83,8 @@ def _serve(sampler: Sampler, wake_fd: int, done_fd: int) -> None:
                 return
             credits += num_requested(value)
             continue
-        sampler.sample()
+        told = sampler.sample()
         credits -= 1
+        if told:
+            send_message(channel, Replaced(told))
         os.write(done_fd, signal)

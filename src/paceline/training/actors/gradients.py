@@ -20,6 +20,7 @@ from paceline.agents.agent import Agent
 from paceline.agents.experience import Batch, LearnerState, absorb
 from paceline.rollout.fragments import Fragment
 from paceline.spec import NStepSpec
+from paceline.training.batches import batch_of
 
 _METRICS = ("entropy", "explained_variance", "loss", "policy_loss", "value_loss")
 """Metrics of a gradient, which travel behind it, in this order."""
@@ -92,9 +93,11 @@ class GradientTaker:
 
     Args:
         codec: what vectors mean.
+        room: how many truncated episodes of a fragment there is room for at first.
     """
 
-    def __init__(self, codec: GradientCodec) -> None:
+    def __init__(self, codec: GradientCodec, room: int) -> None:
+        self._room = room
         self._acting_part = jax.jit(codec.acting_part)
         self._gradient = jax.jit(codec.gradient)
 
@@ -105,23 +108,12 @@ class GradientTaker:
 
     def take(self, published: NDArray[np.float32], fragment: Fragment) -> None:
         """Write the gradient of a fragment, which is complete but for this, into it."""
-        fragment.gradient[...] = np.asarray(self._gradient(published, fragment_batch(fragment)))
+        fragment.gradient[...] = np.asarray(self._gradient(published, gradient_batch(fragment, self._room)))
 
 
-def fragment_batch(fragment: Fragment) -> Batch:
-    """Return a fragment as a batch: views, not copies."""
-    buffer = fragment.buffer
-    final_observations, final_rows = fragment.padded_finals()
-    return Batch(
-        buffer.observations,
-        buffer.actions,  # type: ignore[arg-type]  # NumPy arrays enter compiled functions as they are
-        buffer.rewards,  # type: ignore[arg-type]
-        buffer.terminated,  # type: ignore[arg-type]
-        buffer.truncated,  # type: ignore[arg-type]
-        buffer.valid,  # type: ignore[arg-type]
-        final_observations,
-        final_rows,  # type: ignore[arg-type]
-    )
+def gradient_batch(fragment: Fragment, room: int) -> Batch:
+    """Return a fragment as a batch of its own: views, and one shape while no more than ``room`` episodes are cut."""
+    return batch_of(fragment.buffer, finals=fragment.padded_finals(room))
 
 
 def _flat(tree: Any) -> tuple[jax.Array, Callable[[jax.Array], Any]]:

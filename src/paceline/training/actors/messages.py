@@ -42,7 +42,9 @@ class Built:
 
 @dataclass(frozen=True)
 class BeginWork:
-    """Second message: map the memory, compile, reset. The answer is None; fragments are asked for by signals.
+    """Second message: map the memory, compile, reset; fragments are asked for by signals.
+
+    The answer is what :func:`paceline.machine.record_threads` says of the actor.
 
     Attributes:
         spec: the run, with everything filled in.
@@ -50,6 +52,7 @@ class BeginWork:
         seeds: of the actor's environments, ``[E]``.
         env_steps: steps that each has taken in the run so far, ``[E]``.
         takes_gradients: return a gradient with each fragment.
+        takes_log_probs: return the log-probabilities of what was done with each fragment.
         num_filled: slots that the actor's predecessor has filled: some may not be read yet.
     """
 
@@ -58,4 +61,16 @@ class BeginWork:
     seeds: list[int]
     env_steps: list[int]
     takes_gradients: bool
+    takes_log_probs: bool
     num_filled: int
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """Goes before the signal of a fragment in which environments broke and were replaced.
+
+    Attributes:
+        told: what each did, in order.
+    """
+
+    told: tuple[str, ...]

@@ -14,13 +14,13 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from paceline.errors import EnvError, EnvTimeoutError, PacelineError, RunnerDiedError
+from paceline.errors import EnvRaisedError, EnvTimeoutError, PacelineError, ResourceError, RunnerDiedError
 from paceline.rollout.fragments import Fragment, FragmentLayout, FragmentMemory
 from paceline.spec import RunSpec
-from paceline.training.actors.messages import BeginWork, BuildEnvs, Built
+from paceline.training.actors.messages import BeginWork, BuildEnvs, Built, Replaced
 from paceline.vector.faults import replacement_seed
 from paceline.vector.runners.ending import CLOSE_GRACE_S, Descriptor, end_runners
-from paceline.vector.runners.launch import RunnerProcess, make_launcher, modules_to_preload
+from paceline.vector.runners.launch import Launcher, RunnerProcess, make_launcher, modules_to_preload
 from paceline.vector.runners.memory import create_block, grow_block
 from paceline.vector.runners.placement import CorePlacement, spread_cores, usable_cores
 from paceline.vector.runners.readiness import Readiness, RunnerEnded
@@ -29,13 +29,16 @@ from paceline.vector.runners.wakeup import num_done, step_some
 ACTOR_ENTRY = "paceline.training.actors.actor:main"
 _STARTUP_S = 300.0
 _LOOK_EVERY_S = 1.0
+_LOOK_AT_BEGINNERS_S = 0.05
+_ANSWER_S = 1.0
 
 
 class ActorPool:
     """R actors with E environments each.
 
     Each fragment is asked for (:meth:`ask`), and told of when it is complete (:meth:`wait`); it stays as it is until
-    its actor is asked for as many as it has slots. Actors die with this process, whatever happens to it.
+    its actor is asked for as many as it has slots. An actor that dies or hangs is replaced while the others go on.
+    Actors die with this process, whatever happens to it.
 
     Args:
         spec: the run; its plan has at least one runner.
@@ -47,6 +50,7 @@ class ActorPool:
         max_episode_steps: of one environment, or None.
         env_steps: real steps that each environment has taken, as far as fragments have told, int64 ``[R * E]``.
         num_restarts: environments and actors that were replaced.
+        threads: thread settings of each actor that has begun, see :func:`paceline.machine.record_threads`.
 
     Raises:
         ResourceError: no processes or no memory.
@@ -61,19 +65,20 @@ class ActorPool:
         self.num_envs_each = plan.num_envs_per_env_runner
         self.env_steps: NDArray[np.int64] = np.zeros(plan.num_envs, np.int64)
         self.num_restarts = 0
+        self.threads: list[dict[str, Any]] = []
         self._runners: list[RunnerProcess] = []
         self._memory_owner = Descriptor()
         self._finalizer = weakref.finalize(self, end_runners, self._runners, self._memory_owner, os.getpid(), False)
         self._readiness: Readiness | None = None
         self._events: list[str] = []
         self._memory_owner.fd = create_block()
-        self._cores = spread_cores(self.num_actors, one_each=plan.pin_cores)
+        self._starting: dict[int, float] = {}  # until when
+        self._has_built = [True] * self.num_actors
+        self._next_look_s = 0.0
+        self._cores = spread_cores(self.num_actors, one_each=plan.pin_cores, spare_one=True)
         self._roams = not plan.pin_cores and self.num_actors > 1 and all(self._cores)
         self._placement: CorePlacement | None = None
-        self._launcher = make_launcher(
-            None, self.num_actors, threads=plan.runner_threads, preload=modules_to_preload(spec.env.id),
-            entry=ACTOR_ENTRY,
-        )  # fmt: skip
+        self._launcher = self._make_launcher()
         try:
             for slot in range(self.num_actors):
                 self._runners.append(self._start(slot))
@@ -85,6 +90,13 @@ class ActorPool:
         self.observation_space: gymnasium.Space[Any] = built[0].observation_space
         self.action_space: gymnasium.Space[Any] = built[0].action_space
         self.max_episode_steps = built[0].max_episode_steps
+
+    def _make_launcher(self) -> Launcher:
+        plan = self._spec.plan
+        return make_launcher(
+            None, self.num_actors, threads=plan.runner_threads, preload=modules_to_preload(self._spec.env.id),
+            entry=ACTOR_ENTRY,
+        )  # fmt: skip
 
     def _start(self, slot: int) -> RunnerProcess:
         envs = self._envs_of(slot)
@@ -98,7 +110,13 @@ class ActorPool:
         return range(slot * self.num_envs_each, (slot + 1) * self.num_envs_each)
 
     def begin(
-        self, spec: RunSpec, layout: FragmentLayout, seeds: Sequence[int], *, takes_gradients: bool
+        self,
+        spec: RunSpec,
+        layout: FragmentLayout,
+        seeds: Sequence[int],
+        *,
+        takes_gradients: bool,
+        takes_log_probs: bool,
     ) -> FragmentMemory:
         """Have all actors map the memory, compile and reset; :meth:`wait_until_begun` waits for them.
 
@@ -107,13 +125,14 @@ class ActorPool:
             layout: sizes of the memory.
             seeds: of the environments, ``[R * E]``.
             takes_gradients: fragments come with gradients.
+            takes_log_probs: fragments come with log-probabilities.
 
         Raises:
             ResourceError: no room for the memory.
         """
         self._spec = spec
         self._layout = layout
-        self._takes_gradients = takes_gradients
+        self._takes = {"takes_gradients": takes_gradients, "takes_log_probs": takes_log_probs}
         self._seeds = list(seeds)
         self._map = grow_block(self._memory_owner.fd, layout.nbytes)
         self.memory = layout.over(self._map)
@@ -129,12 +148,12 @@ class ActorPool:
         envs = self._envs_of(slot)
         rows = slice(envs.start, envs.stop)
         return BeginWork(
-            self._spec,
-            self._layout,
-            self._seeds[rows],
-            self.env_steps[rows].tolist(),
-            self._takes_gradients,
-            self._next_slot[slot],
+            spec=self._spec,
+            layout=self._layout,
+            seeds=self._seeds[rows],
+            env_steps=self.env_steps[rows].tolist(),
+            num_filled=self._next_slot[slot],
+            **self._takes,
         )
 
     def wait_until_begun(self) -> None:
@@ -144,16 +163,18 @@ class ActorPool:
             PacelineError: one broke.
         """
         deadline = monotonic() + _STARTUP_S
-        for runner in self._runners:
-            runner.receive(deadline)
+        self.threads = [runner.receive(deadline) for runner in self._runners]
         self._watch()
 
     def _watch(self) -> None:
+        """Watch all actors that have begun."""
         if self._readiness is not None:
             self._readiness.close()
-        self._readiness = Readiness(self._runners, "park")
+        begun = [runner for runner in self._runners if runner.slot not in self._starting]
+        self._readiness = Readiness(begun, "park")
         if self._roams:
-            self._placement = CorePlacement(self.runner_pids(), self._cores, usable_cores())
+            shares = [self._cores[runner.slot] for runner in begun]
+            self._placement = CorePlacement([runner.pid for runner in begun], shares, usable_cores())
 
     def runner_pids(self) -> tuple[int, ...]:
         """Return the process ids of the actors."""
@@ -164,6 +185,10 @@ class ActorPool:
         if not self._asked[slot]:
             self._seen_at[slot] = monotonic()
         self._asked[slot] += count
+        if slot not in self._starting:
+            self._wake(slot, count)
+
+    def _wake(self, slot: int, count: int) -> None:
         with suppress(BrokenPipeError):  # it is dead, as the next wait tells
             os.write(self._runners[slot].wake_fd, step_some(count))
 
@@ -176,11 +201,12 @@ class ActorPool:
             EnvError: one replacement too many.
         """
         assert self._readiness is not None
-        if self._placement is not None and monotonic() >= self._placement.next_check_s:
-            self._placement.check()
         while True:
+            # By the clock, not only when nothing comes: the others may be quick enough to hide one that is lost.
+            if monotonic() >= self._next_look_s:
+                self._look()
             try:
-                signals = self._readiness.wait_any(_LOOK_EVERY_S)
+                signals = self._readiness.wait_any(max(0.0, self._next_look_s - monotonic()))
             except RunnerEnded as ended:
                 self._replace(ended.slot, self._why_it_ended(ended.slot))
                 continue
@@ -190,7 +216,18 @@ class ActorPool:
                     found.append((slot, self._take(slot)))
             if found:
                 return found
-            self._look_for_hangs()
+
+    def _look(self) -> None:
+        """Look after actors that die, hang or begin, and after the cores that they share."""
+        assert self._readiness is not None
+        for slot in list(self._starting):
+            self._help_to_begin(slot)
+        for slot in self._readiness.ended():
+            self._replace(slot, self._why_it_ended(slot))
+        self._look_for_hangs()
+        if self._placement is not None and monotonic() >= self._placement.next_check_s:
+            self._placement.check()
+        self._next_look_s = monotonic() + (_LOOK_AT_BEGINNERS_S if self._starting else _LOOK_EVERY_S)
 
     def _take(self, slot: int) -> Fragment:
         fragments = self.memory.slots[slot]
@@ -201,12 +238,25 @@ class ActorPool:
         envs = self._envs_of(slot)
         self.env_steps[envs.start : envs.stop] = fragment.env_steps
         if fragment.num_replaced:
-            self.num_restarts += fragment.num_replaced
-            self._events.append(
-                f"runner {slot} replaced {_environments(fragment.num_replaced)} that broke (replacement "
-                f"{self.num_restarts} of at most {self._spec.max_restarts})"
-            )
+            self._note_replaced(slot)
         return fragment
+
+    def _note_replaced(self, slot: int) -> None:
+        """Count the environments that an actor replaced by itself.
+
+        Raises:
+            EnvRaisedError: one too many.
+        """
+        most = self._spec.max_restarts
+        replaced: Replaced = self._runners[slot].receive(monotonic() + _ANSWER_S)
+        for message in replaced.told:
+            self.num_restarts += 1
+            if self.num_restarts > most:
+                raise EnvRaisedError(message)
+            self._events.append(
+                f"runner {slot} replaced an environment that broke (replacement {self.num_restarts} of at most "
+                f"{most}): {message}"
+            )
 
     def take_events(self) -> tuple[str, ...]:
         """Return what happened since the last call that a person should hear of."""
@@ -217,7 +267,7 @@ class ActorPool:
         now = monotonic()
         for slot in range(self.num_actors):
             steps = int(self.memory.steps[slot])
-            if steps != self._seen_steps[slot] or not self._asked[slot]:
+            if steps != self._seen_steps[slot] or not self._asked[slot] or slot in self._starting:
                 self._seen_steps[slot], self._seen_at[slot] = steps, now
             elif now - self._seen_at[slot] > self._step_timeout_s:
                 envs = self._envs_of(slot)
@@ -233,20 +283,20 @@ class ActorPool:
 
     def _why_it_ended(self, slot: int) -> PacelineError:
         """Return the error that an actor reported before its end, or the one that tells how it ended."""
+        deadline = monotonic() + _ANSWER_S
         try:
-            self._runners[slot].receive(monotonic() + 1.0)
+            while True:  # what it said of fragments that are dropped is of no interest any more
+                self._runners[slot].receive(deadline)
         except PacelineError as error:
-            return error
-        return self._runners[slot].obituary()
+            return self._runners[slot].obituary() if isinstance(error, EnvTimeoutError) else error
 
     def _replace(self, slot: int, error: PacelineError) -> None:
-        """Start another actor in the place of one that is lost.
+        """Start another actor in the place of one that is lost; it begins while the others go on.
 
         Raises:
             PacelineError: ``error``, if it is no fault of one actor, or one too many.
         """
-        lost = isinstance(error, RunnerDiedError | EnvTimeoutError)
-        if not lost or not isinstance(error, EnvError) or self.num_restarts >= self._spec.max_restarts:
+        if not isinstance(error, RunnerDiedError | EnvTimeoutError) or self.num_restarts >= self._spec.max_restarts:
             raise error
         self.num_restarts += 1
         why = "it did not return from a step" if isinstance(error, EnvTimeoutError) else "it died"
@@ -257,18 +307,41 @@ class ActorPool:
         old = self._runners[slot]
         old.process.kill()
         old.end(monotonic() + CLOSE_GRACE_S)
-        envs = self._envs_of(slot)
-        for i in envs:
+        for i in self._envs_of(slot):
             self._seeds[i] = replacement_seed(self._seeds[i], self.num_restarts, i)
-        runner = self._start(slot)
-        self._runners[slot] = runner
-        deadline = monotonic() + _STARTUP_S
-        runner.receive(deadline)
-        runner.post(self._begin_work(slot))
-        runner.receive(deadline)
-        asked, self._asked[slot] = self._asked[slot], 0
+        self._starting[slot] = monotonic() + _STARTUP_S
+        self._next_look_s = 0.0
+        try:
+            self._runners[slot] = self._start(slot)
+        except ResourceError:  # what starts processes may have died as well
+            self._launcher.close()
+            self._launcher = self._make_launcher()
+            self._runners[slot] = self._start(slot)
+        self._has_built[slot] = False
         self._watch()
-        self.ask(slot, asked)
+
+    def _help_to_begin(self, slot: int) -> None:
+        """See how far a new actor has come; ask it for fragments once it has begun."""
+        runner = self._runners[slot]
+        try:
+            if not runner.is_dead() and not runner.channel.poll(0):
+                if monotonic() < self._starting[slot]:
+                    return
+                raise EnvTimeoutError(f"runner {slot} did not begin within {_STARTUP_S:g} s", env_index=None)
+            answer = runner.receive(monotonic() + _ANSWER_S)
+        except PacelineError as error:
+            self._replace(slot, error)
+            return
+        if not self._has_built[slot]:
+            self._has_built[slot] = True
+            runner.post(self._begin_work(slot))
+            return
+        self.threads[slot] = answer
+        del self._starting[slot]
+        self._watch()
+        if self._asked[slot]:
+            self._seen_at[slot] = monotonic()
+            self._wake(slot, self._asked[slot])
 
     def close(self) -> None:
         """End the actors. Idempotent."""
@@ -278,7 +351,3 @@ class ActorPool:
             self._readiness.close()
             self._readiness = None
         self._finalizer.detach()
-
-
-def _environments(count: int) -> str:
-    return "an environment" if count == 1 else f"{count} environments"

@@ -14,10 +14,11 @@ from paceline.agents.agent import Agent
 from paceline.envs import env_factory
 from paceline.measure.ledger import INFERENCE, LEARNER_UPDATE, Ledger
 from paceline.rollout.collector import Collector
-from paceline.rollout.fragments import TIMES, Fragment, FragmentMemory
+from paceline.rollout.fragments import TIMES, Fragment, FragmentLayout, FragmentMemory
 from paceline.spec import NStepSpec, Plan, RunSpec
 from paceline.training.actors.gradients import GradientCodec, GradientTaker
 from paceline.training.actors.messages import BeginWork
+from paceline.training.batches import expected_truncations
 from paceline.training.learner import make_agent
 from paceline.training.runtime import set_up_jax
 from paceline.training.sync import on_fault
@@ -70,10 +71,12 @@ class Sampler:
         self._ledger = Ledger()
         self._venv = venv
         self._num_faults = 0
-        own = self._fragments[self._num_filled % len(self._fragments)]  # another may hold what nobody has read yet
+        self._begins_anew = True
+        self._takes_log_probs = begin.takes_log_probs
+        own = Fragment(layout, np.zeros)  # all slots may hold what a predecessor left and nobody has read yet
         self._collector = Collector(venv, own.buffer, agent.distribution.to_env, self._ledger)
         self._collector.total_steps = np.asarray(begin.env_steps, np.int64)
-        self._gradients = _gradient_taker(spec, agent) if begin.takes_gradients else None
+        self._gradients = _gradient_taker(spec, agent, layout, venv) if begin.takes_gradients else None
         self._compile(own)
         self._collector.reset(begin.seeds)
 
@@ -82,7 +85,8 @@ class Sampler:
         acting = self._acting_part()
         noise = self._noise(self._key, self._collector.total_steps.astype(np.int32), self._length, self._first)
         np.asarray(self._act(acting, noise, np.zeros(buffer.num_envs, np.int32), buffer.row(0)))
-        np.asarray(self._log_probs(acting, buffer.before(), buffer.actions))
+        if self._takes_log_probs:
+            np.asarray(self._log_probs(acting, buffer.before(), buffer.actions))
         if self._gradients is not None:
             self._gradients.take(self._parameters, fragment)
 
@@ -91,8 +95,8 @@ class Sampler:
             return self._parameters
         return self._gradients.acting_part(self._parameters)
 
-    def sample(self) -> None:
-        """Fill the next slot with the newest policy.
+    def sample(self) -> tuple[str, ...]:
+        """Fill the next slot with the newest policy; return why each environment was replaced that broke.
 
         Raises:
             EnvError: an environment broke, one time too many.
@@ -112,21 +116,26 @@ class Sampler:
             return np.asarray(act(acting, noise, steps, observations))
 
         episodes = self._collector.collect(act_and_live, fragment.buffer)
-        with self._ledger.phase(INFERENCE):
-            buffer = fragment.buffer
-            fragment.log_probs[...] = np.asarray(self._log_probs(acting, buffer.before(), buffer.actions))
+        if self._takes_log_probs:
+            with self._ledger.phase(INFERENCE):
+                buffer = fragment.buffer
+                fragment.log_probs[...] = np.asarray(self._log_probs(acting, buffer.before(), buffer.actions))
         fragment.env_steps[...] = self._collector.total_steps
-        num_faults = len(self._venv.faults)
-        fragment.close(version, episodes, num_faults - self._num_faults)
-        self._num_faults = num_faults
+        faults = self._venv.faults[self._num_faults :]
+        self._num_faults += len(faults)
+        fragment.close(version, episodes, len(faults), begins_anew=self._begins_anew)
+        self._begins_anew = False
         if self._gradients is not None:
             with self._ledger.phase(LEARNER_UPDATE):
                 self._gradients.take(self._parameters, fragment)
         phases = self._ledger.snapshot().phases
         fragment.times_ns[:-1] = [int(phases[name] * 1e9) for name in TIMES]
         fragment.times_ns[-1] = perf_counter_ns() - begin_ns
+        return tuple(fault.message for fault in faults)
 
 
-def _gradient_taker(spec: RunSpec, agent: Agent) -> GradientTaker:
+def _gradient_taker(spec: RunSpec, agent: Agent, layout: FragmentLayout, venv: VecEnv) -> GradientTaker:
     assert isinstance(spec.algo, NStepSpec)
-    return GradientTaker(GradientCodec(spec.algo, agent))
+    limit = getattr(venv.spec, "max_episode_steps", None)
+    room = expected_truncations(limit, layout.num_envs, layout.rollout_length)
+    return GradientTaker(GradientCodec(spec.algo, agent), room)

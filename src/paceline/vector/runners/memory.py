@@ -7,9 +7,9 @@ import mmap
 import os
 import secrets
 import sys
-from pathlib import Path
 
 from paceline.errors import OutOfMemoryError, ResourceError
+from paceline.machine import Paths, memory_available_bytes
 
 OUT_OF_MEMORY = frozenset({errno.ENOMEM, errno.ENOSPC})
 """What the system answers where memory or shared memory ran out; other refusals (open files) are no lack of it."""
@@ -36,19 +36,21 @@ def create_block() -> int:
         raise _refused(error, f"expected a block of shared memory, got {error.strerror}; free some memory") from error
 
 
-def grow_block(fd: int, nbytes: int) -> mmap.mmap:
+def grow_block(fd: int, nbytes: int, *, paths: Paths | None = None) -> mmap.mmap:
     """Give the block its size, claim the memory now rather than in the middle of a step, and map it.
 
     Args:
         fd: from :func:`create_block`.
         nbytes: size.
+        paths: where the kernel tells what is available.
 
     Raises:
-        OutOfMemoryError: there is no room.
+        OutOfMemoryError: there is no room, on the machine or in its container.
         ResourceError: the system refuses for another reason.
     """
-    available = available_bytes()
-    if available is not None and nbytes > available:
+    # Claiming more than the container may hold is no error for the kernel: it ends this process instead.
+    available = memory_available_bytes(paths)
+    if nbytes > available:
         raise OutOfMemoryError(_no_room(nbytes, f"{available / 2**20:,.1f} MiB are available"))
     try:
         os.ftruncate(fd, nbytes)
@@ -57,18 +59,6 @@ def grow_block(fd: int, nbytes: int) -> mmap.mmap:
         return mmap.mmap(fd, nbytes)
     except OSError as error:
         raise _refused(error, _no_room(nbytes, error.strerror or str(error))) from error
-
-
-def available_bytes() -> int | None:
-    """Return how much memory the system can still give, or None where it does not say."""
-    try:
-        with Path("/proc/meminfo").open(encoding="ascii") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
-    return None
 
 
 def _refused(error: OSError, message: str) -> ResourceError:

@@ -90,10 +90,9 @@ def default_limit_bytes(held_bytes: int = 0, paths: Paths | None = None) -> int 
         paths: where to read from.
     """
     cgroup = Cgroup(paths or Paths())
-    contained, contained_held = cgroup.memory_limit_bytes(), cgroup.memory_held_bytes()
+    contained, left = cgroup.memory_limit_bytes(), cgroup.memory_left_bytes()
     total, available = _memory_of_machine(paths or Paths())
-    if contained is not None and contained_held is not None:
-        left = max(0, contained - contained_held)
+    if left is not None:
         available = left if available is None else min(available, left)
     limits = [int(_SHARE * size) for size in (contained, total) if size]
     if available is not None:

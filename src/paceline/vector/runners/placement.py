@@ -107,12 +107,13 @@ def usable_core_time() -> float:
     return cores if quota is None else min(cores, quota)
 
 
-def spread_cores(num_env_runners: int, *, one_each: bool = False) -> list[list[int]]:
+def spread_cores(num_env_runners: int, *, one_each: bool = False, spare_one: bool = False) -> list[list[int]]:
     """Divide the usable cores among the runners so that no two share one.
 
     Args:
         num_env_runners: R.
         one_each: pin each runner to a single core, shared in turn if there are more runners than cores.
+        spare_one: leave a core to a caller who works while the runners do, where there are more cores than runners.
 
     Returns:
         The cores of each runner; empty lists (any core) where runners outnumber cores.
@@ -120,6 +121,8 @@ def spread_cores(num_env_runners: int, *, one_each: bool = False) -> list[list[i
     cores = usable_cores()
     if one_each:
         return [[cores[slot % len(cores)]] for slot in range(num_env_runners)]
+    if spare_one and num_env_runners < len(cores):
+        cores = cores[:-1]
     if num_env_runners > len(cores):
         return [[] for _ in range(num_env_runners)]
     return [cores[slot::num_env_runners] for slot in range(num_env_runners)]

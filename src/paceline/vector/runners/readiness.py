@@ -112,6 +112,11 @@ class Readiness:
             raise RunnerEnded(min(ended) if ended else self._ended_slot())
         return found
 
+    def ended(self) -> list[int]:
+        """Return the slots of all runners that died and have no signal left that was not read."""
+        unread = {self._slot_of[fd] for fd, event in self._any.poll(0) if fd in self._slot_of and event & select.POLLIN}
+        return sorted({self._slot_of_death[fd] for fd, _ in self._deaths.poll(0)} - unread)
+
     def signalled(self) -> list[tuple[int, int]]:
         """Return slots and values of all runners that have signalled by now; two system calls less for each."""
         return self._signals(self._any.poll(0))[0]

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
-import os
 import sys
 import traceback
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from paceline.process_death import die_with_parent
+from paceline.vector.runners.entrance import enter
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -32,22 +29,11 @@ def main(arguments: str) -> None:
     Args:
         arguments: JSON of :class:`paceline.vector.runners.launch.RunnerArguments`.
     """
-    given = json.loads(arguments)
-    die_with_parent(
-        given["parent_pid"], lifeline_fd=given["lifeline_fd"], parent_thread_is_main=given["parent_thread_is_main"]
-    )
-    if given["cores"] and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, given["cores"])
-    for name in ("control_fd", "wake_fd", "done_fd", "memory_fd", "lifeline_fd"):
-        os.set_inheritable(given[name], False)  # what an environment starts must not keep our channels open
-
-    from multiprocessing.connection import Connection
+    channel, given = enter(arguments)
 
     from paceline.errors import EnvRaisedError, PacelineError
     from paceline.vector.runners.protocol import Failure, send_message
 
-    channel = Connection(given["control_fd"])
-    os.register_at_fork(after_in_child=partial(_let_go, channel, given))  # nor what it forks
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone: nobody to tell
         try:
             server, group = _build(channel, given)
@@ -67,13 +53,6 @@ def main(arguments: str) -> None:
             server.serve()
         finally:
             group.close()
-
-
-def _let_go(channel: Connection, given: dict[str, Any]) -> None:
-    """Close a fork's copies of what ties this process to the parent, who would not see this one die else."""
-    for close in (channel.close, partial(os.close, given["wake_fd"]), partial(os.close, given["done_fd"])):
-        with contextlib.suppress(OSError):  # the environment has closed it itself
-            close()
 
 
 def _build(channel: Connection, given: dict[str, Any]) -> tuple[MemoryServer | PipeServer, EnvGroup]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from paceline.errors import OutputError
 from paceline.measure.ledger import PHASES, UNATTRIBUTED
 from paceline.measure.result import IterationRecord
-from paceline.measure.store import CSV_FILE
+from paceline.measure.store import CSV_FILE, write_atomically
 
 _BEFORE_PHASES = (
     "iteration", "total_env_steps", "wall_s", "sps", "episode_return_mean", "episode_length_mean", "num_episodes",
@@ -33,12 +33,11 @@ class CsvLog:
     def __init__(self, folder: Path, next_iteration: int = 0) -> None:
         path = folder / CSV_FILE
         try:
-            kept = _lines_before(path, next_iteration)
-            self._file = path.open("w", encoding="utf-8", newline="")
+            whole = io.StringIO(newline="")
+            csv.writer(whole, lineterminator="\n").writerows([COLUMNS, *_lines_before(path, next_iteration)])
+            write_atomically(path, whole.getvalue().encode())
+            self._file = path.open("a", encoding="utf-8", newline="")
             self._writer = csv.writer(self._file, lineterminator="\n")
-            self._writer.writerow(COLUMNS)
-            self._writer.writerows(kept)
-            self._file.flush()
         except OSError as error:
             raise OutputError(f"{path}: cannot be written: {error.strerror}; free some space, then --resume") from None
 

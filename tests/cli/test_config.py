@@ -96,9 +96,11 @@ def test_options_reopen_what_contradicts_them_in_a_file(run_here: Run) -> None:
     done = run_here("config", "show", "--config", CONFIGS / "halfcheetah-impala.yaml", "--num-env-runners", 0)
     assert (done.returncode, done.stderr) == (
         0,
-        "paceline: with num_env_runners 0: schedule and inference auto again\n",
+        "paceline: with num_env_runners 0: schedule and inference and rollout_length auto again\n",
     )
-    plan = RunSpec.model_validate(yaml.safe_load(done.stdout)).plan
+    spec = RunSpec.model_validate(yaml.safe_load(done.stdout))
+    plan = spec.plan
+    assert spec.algo.model_dump()["rollout_length"] == 640 // 8
     assert (plan.backend, plan.inference, plan.schedule) == ("serial", "learner", "sync")
 
 

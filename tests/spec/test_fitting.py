@@ -116,3 +116,21 @@ PLANS = st.fixed_dictionaries(
 @given(algo=st.sampled_from(sorted(ALGORITHMS)), plan=PLANS)
 def test_options_that_repeat_the_plan_change_nothing(algo: str, plan: dict[str, Any]) -> None:
     assert fit_under(run_of(algo, plan), run_of(algo, plan)).reopened == ()
+
+
+@pytest.mark.parametrize(
+    ("anew", "given", "kept"),
+    [
+        ({"num_env_runners": 0}, {}, None),  # a batch is then all environments at once, whatever that takes
+        ({"num_envs_per_env_runner": 4}, {}, 20),  # actors go on as they were
+        ({"num_env_runners": 0}, {"rollout_length": 80}, 20),  # what is given anew is not for this file to change
+        ({}, {}, 20),
+    ],
+)
+def test_the_length_of_trajectories_follows_from_a_plan_that_is_not_asynchronous(
+    anew: dict[str, Any], given: dict[str, Any], kept: int | None
+) -> None:
+    plan = {"num_env_runners": 2, "num_envs_per_env_runner": 8, "inference": "runner", "schedule": "async"}
+    below = {"algo": {"name": "impala", "batch_size": 640, "rollout_length": 20}, "plan": plan}
+    fitted = fit_under(below, {"plan": anew, "algo": given})
+    assert fitted.data["algo"].get("rollout_length") == kept

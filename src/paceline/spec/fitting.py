@@ -26,7 +26,7 @@ class Fitted:
         data: the settings that still fit.
         reason: what was given that they had to fit.
         dropped: fields of the former algorithm that are left out.
-        reopened: fields of the plan that are open again.
+        reopened: fields of the plan that are open again, and what follows from it.
     """
 
     data: dict[str, Any]
@@ -71,8 +71,19 @@ def fit_under(below: Mapping[str, Any], given: Mapping[str, Any]) -> Fitted:
     reopened = _reopened(plan, anew, old, new)
     if reopened:
         data["plan"] = {name: value for name, value in plan.items() if name not in reopened}
-        reason = reason or "with " + " and ".join(f"{name} {value}" for name, value in anew.items())
+        reason = reason or _with(anew)
+    algo = _group(data, "algo")
+    is_free = algo.get("rollout_length") is not None and _group(given, "algo").get("rollout_length") is None
+    if anew and is_free and not _is_async({**_group(data, "plan"), **anew}, new):
+        # Where nothing is asynchronous, it follows from batch and environments.
+        data["algo"] = {name: value for name, value in algo.items() if name != "rollout_length"}
+        reopened = (*reopened, "rollout_length")
+        reason = reason or _with(anew)
     return Fitted(data, reason, dropped, reopened)
+
+
+def _with(anew: Mapping[str, Any]) -> str:
+    return "with " + " and ".join(f"{name} {value}" for name, value in anew.items())
 
 
 def _of_another_algorithm(algo: Mapping[str, Any], old: str, new: str) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -104,14 +115,23 @@ def _reopened(plan: Mapping[str, Any], anew: Mapping[str, Any], old: str, new: s
 
 def _is_possible(plan: Mapping[str, Any], algo: str) -> bool:
     """Return whether ``algo`` can run under ``plan``, where it leaves that open with some number of runners."""
+    return _plan_for(plan, algo) is not None
+
+
+def _is_async(plan: Mapping[str, Any], algo: str) -> bool:
+    found = _plan_for(plan, algo)
+    return found is not None and found.schedule == "async"
+
+
+def _plan_for(plan: Mapping[str, Any], algo: str) -> Plan | None:
+    """Return ``plan`` as ``algo`` would run under it, or None if it cannot."""
     counts = [{}] if "num_env_runners" in plan else [{"num_env_runners": count} for count in (1, 0)]
     for count in counts:
         try:
-            build_spec(Plan, {**plan, **count}).for_algorithm(algo)
+            return build_spec(Plan, {**plan, **count}).for_algorithm(algo)
         except (PlanError, SpecError):
             continue
-        return True
-    return False
+    return None
 
 
 def _group(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -122,7 +122,8 @@ def test_a_run_goes_on_with_another_plan(finished: Path, run_here: Run) -> None:
     (after,) = load_results(finished).experiments
     # Figures of two plans are not mixed; the earlier ones stay in progress.jsonl.
     assert [(record.iteration, record.total_env_steps) for record in after.iterations] == [(4, 320)]
-    assert len((finished / "progress.jsonl").read_text().splitlines()) == 5
+    kinds = [json.loads(line)["kind"] for line in (finished / "progress.jsonl").read_text().splitlines()]
+    assert kinds == ["iteration"] * 4 + ["resumed", "iteration"]
 
 
 def test_a_resumed_plan_gives_up_what_contradicts_the_new_one(run_here: Run, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from paceline.rollout.episodes import Episodes
 from paceline.rollout.fragments import Fragment, FragmentBatch
 from paceline.spec import A3CSpec, ImpalaSpec, RunSpec
 from paceline.training.actor_driver import ActorDriver
-from paceline.training.actors.gradients import GradientCodec, gradient_batch
+from paceline.training.actors.gradients import GradientCodec, gradient_batch, room_for_finals
 from paceline.training.actors.pool import ActorPool
 from paceline.training.batches import batch_of, expected_truncations
 from paceline.training.driver import join_episodes
@@ -172,7 +172,7 @@ class A3CDriver(_AsyncDriver):
 
     def _compile_update(self) -> None:
         self._has_statistics = bool(self.spec.algo.normalize_observations or self.spec.algo.normalize_rewards)
-        self._room = expected_truncations(self._pool.max_episode_steps, self._pool.num_envs_each, self._rollout_length)
+        self._room = room_for_finals(self._pool.max_episode_steps, self.layout)
         self._absorb = jax.jit(self._codec.absorb)
         self._apply = jax.jit(self._codec.apply)
         state = self.learner.state

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from paceline.agents.a2c import A2C
 from paceline.agents.agent import Agent
 from paceline.agents.experience import Batch, LearnerState, absorb
-from paceline.rollout.fragments import Fragment
+from paceline.rollout.fragments import Fragment, FragmentLayout
 from paceline.spec import NStepSpec
-from paceline.training.batches import batch_of
+from paceline.training.batches import batch_of, expected_truncations
 
+_LEAST_ROOM = 32
 _METRICS = ("entropy", "explained_variance", "loss", "policy_loss", "value_loss")
 """Metrics of a gradient, which travel behind it, in this order."""
 
@@ -109,6 +110,11 @@ class GradientTaker:
     def take(self, published: NDArray[np.float32], fragment: Fragment) -> None:
         """Write the gradient of a fragment, which is complete but for this, into it."""
         fragment.gradient[...] = np.asarray(self._gradient(published, gradient_batch(fragment, self._room)))
+
+
+def room_for_finals(max_episode_steps: int | None, layout: FragmentLayout) -> int:
+    """Return for how many cut episodes there is room: to compile anew would look like an actor that hangs."""
+    return max(_LEAST_ROOM, expected_truncations(max_episode_steps, layout.num_envs, layout.rollout_length))
 
 
 def gradient_batch(fragment: Fragment, room: int) -> Batch:

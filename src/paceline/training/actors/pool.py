@@ -264,10 +264,13 @@ class ActorPool:
         return tuple(events)
 
     def _look_for_hangs(self) -> None:
+        assert self._readiness is not None
         now = monotonic()
+        # Who has said that a fragment is complete may be waiting for the learner, which had other things to do.
+        at_work = {slot for slot in range(self.num_actors) if self._asked[slot]} - self._readiness.unread()
         for slot in range(self.num_actors):
             steps = int(self.memory.steps[slot])
-            if steps != self._seen_steps[slot] or not self._asked[slot] or slot in self._starting:
+            if steps != self._seen_steps[slot] or slot not in at_work or slot in self._starting:
                 self._seen_steps[slot], self._seen_at[slot] = steps, now
             elif now - self._seen_at[slot] > self._step_timeout_s:
                 envs = self._envs_of(slot)

@@ -16,9 +16,8 @@ from paceline.measure.ledger import INFERENCE, LEARNER_UPDATE, Ledger
 from paceline.rollout.collector import Collector
 from paceline.rollout.fragments import TIMES, Fragment, FragmentLayout, FragmentMemory
 from paceline.spec import NStepSpec, Plan, RunSpec
-from paceline.training.actors.gradients import GradientCodec, GradientTaker
+from paceline.training.actors.gradients import GradientCodec, GradientTaker, room_for_finals
 from paceline.training.actors.messages import BeginWork
-from paceline.training.batches import expected_truncations
 from paceline.training.learner import make_agent
 from paceline.training.runtime import set_up_jax
 from paceline.training.sync import on_fault
@@ -136,6 +135,5 @@ class Sampler:
 
 def _gradient_taker(spec: RunSpec, agent: Agent, layout: FragmentLayout, venv: VecEnv) -> GradientTaker:
     assert isinstance(spec.algo, NStepSpec)
-    limit = getattr(venv.spec, "max_episode_steps", None)
-    room = expected_truncations(limit, layout.num_envs, layout.rollout_length)
+    room = room_for_finals(getattr(venv.spec, "max_episode_steps", None), layout)
     return GradientTaker(GradientCodec(spec.algo, agent), room)

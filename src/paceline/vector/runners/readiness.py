@@ -112,10 +112,13 @@ class Readiness:
             raise RunnerEnded(min(ended) if ended else self._ended_slot())
         return found
 
+    def unread(self) -> set[int]:
+        """Return the slots of all runners that have sent a signal that was not read."""
+        return {self._slot_of[fd] for fd, event in self._any.poll(0) if fd in self._slot_of and event & select.POLLIN}
+
     def ended(self) -> list[int]:
         """Return the slots of all runners that died and have no signal left that was not read."""
-        unread = {self._slot_of[fd] for fd, event in self._any.poll(0) if fd in self._slot_of and event & select.POLLIN}
-        return sorted({self._slot_of_death[fd] for fd, _ in self._deaths.poll(0)} - unread)
+        return sorted({self._slot_of_death[fd] for fd, _ in self._deaths.poll(0)} - self.unread())
 
     def signalled(self) -> list[tuple[int, int]]:
         """Return slots and values of all runners that have signalled by now; two system calls less for each."""

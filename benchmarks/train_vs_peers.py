@@ -30,6 +30,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.record import RESULTS, describe, interleave, keep, ratios
+from paceline.vector.runners.placement import usable_cores
 
 ENV = "HalfCheetah-v5"
 WORKER = (sys.executable, "-m", "benchmarks.train_vs_peers", "--worker")
@@ -89,7 +90,7 @@ def paceline_worker(plan: str, batch: int, minibatch: int, iterations: int) -> d
     result = run_trial(
         spec, name="bench", repeat=0, iterations=iterations, warmup_iterations=1, on_iteration=lambda record: None
     )
-    processes, cores = max(1, spec.plan.num_env_runners), num_cores()
+    processes, cores = max(1, spec.plan.num_env_runners), len(usable_cores())
 
     def share_of_bound(ledger: LedgerRecord) -> float:
         phases = ledger.phases
@@ -137,10 +138,6 @@ def sb3_worker(kind: str, envs: int, batch: int, minibatch: int, iterations: int
     return {"sps": batch / seconds}
 
 
-def num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def worker(arguments: list[str]) -> None:
     library, first, *rest = arguments
     numbers = [int(value) for value in rest]
@@ -153,7 +150,7 @@ def plan(runners: int, envs: int, **more: str) -> str:
 
 def contenders(scale: str, rllib_python: Path | None) -> dict[str, Callable[[], float]]:
     """Return who competes: ``big`` is batch 16384 with 16 environments or more, ``small`` batch 2048 with one."""
-    cores = str(num_cores())
+    cores = str(len(usable_cores()))
     if scale == "small":
         return {
             "paceline 0x1": Paceline(plan(0, 1), "2048", "64", "8"),

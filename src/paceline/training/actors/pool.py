@@ -228,6 +228,8 @@ class ActorPool:
         if self._placement is not None and monotonic() >= self._placement.next_check_s:
             self._placement.check()
         self._next_look_s = monotonic() + (_LOOK_AT_BEGINNERS_S if self._starting else _LOOK_EVERY_S)
+        if self._placement is not None:
+            self._next_look_s = min(self._next_look_s, self._placement.next_check_s)
 
     def _take(self, slot: int) -> Fragment:
         fragments = self.memory.slots[slot]

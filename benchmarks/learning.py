@@ -16,7 +16,9 @@ training episodes, which is what CleanRL publishes. Every seed is a fresh proces
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -70,7 +72,7 @@ ROWS: dict[str, Row] = {
     "cartpole-a2c-parallel": cartpole("a2c", 500_000, plan(2, 4)),
     "cartpole-a3c-sequential": cartpole("a3c", 500_000, plan(1, 8)),
     "cartpole-a3c-parallel": cartpole("a3c", 500_000, plan(2, 8)),
-    "cartpole-impala-sequential": cartpole("impala", 500_000, plan(0, 4)),
+    "cartpole-impala-sequential": cartpole("impala", 500_000, plan(0, 8)),
     "cartpole-impala-parallel": cartpole("impala", 500_000, plan(2, 4)),
     "halfcheetah-ppo-1": cheetah("halfcheetah", 1200.0),
     "halfcheetah-ppo-sequential": cheetah("halfcheetah", 1200.0, *plan(0, 16)),
@@ -223,4 +225,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.suppress(BrokenPipeError):  # the reader (`| head`) has gone
+        main()
+        sys.stdout.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit

@@ -64,7 +64,7 @@ def test_presets_fill_in_a_spec_that_its_algorithm_takes(name: str, kind: str) -
     assert algorithm.spec == spec  # type: ignore[attr-defined]
     state = jax.eval_shape(lambda key: algorithm.init(key, 5), jax.random.key(0))
     assert state.discounted.shape == (5,)
-    assert (state.return_stats is not None) == (kind == "continuous")
+    assert (state.return_stats is not None) == bool(spec.normalize_rewards)
 
 
 @pytest.mark.parametrize("kind", SPACES)

@@ -7,8 +7,9 @@ PPO:
 * images: their Atari settings;
 * everything else: small batches and a higher learning rate, which solve CartPole within 150,000 steps.
 
-A2C and A3C: small batches, RMSProp (Mnih et al. 2016). IMPALA: Adam, and small batches where there are no images (on
-CartPole, in one process, batches of 80 at 1e-3 learnt in fewer steps than 160, with Adam or RMSProp at 1e-3 to 2.5e-3).
+A2C and A3C: small batches, RMSProp (Mnih et al. 2016). IMPALA: Adam, and small batches where there are no images. Its
+rewards are normalised for discrete actions, too: on CartPole with two actors, values near 100 made seeds forget what they
+had learnt, whatever the batch (80 to 320), the learning rate (5e-4, 1e-3) or the entropy bonus (0, 0.01).
 Continuous actions take normalised observations and rewards with all of them.
 """
 
@@ -51,7 +52,10 @@ PRESETS: dict[str, dict[Kind, dict[str, Any]]] = {
     "impala": {
         "continuous": {"batch_size": 640, "updates_per_iteration": 4, "learning_rate": 1e-3, **_NORMALISED},
         "images": {"batch_size": 640, "updates_per_iteration": 4, "learning_rate": 6e-4, "ent_coef": 0.01, **_RAW},
-        "discrete": {"batch_size": 80, "updates_per_iteration": 25, "learning_rate": 1e-3, "ent_coef": 0.0, **_RAW},
+        "discrete": {
+            "batch_size": 160, "updates_per_iteration": 12, "learning_rate": 1e-3, "ent_coef": 0.0,
+            "normalize_observations": False, "normalize_rewards": True,
+        },
     },
 }  # fmt: skip
 """Values of open fields, by algorithm and kind of environment."""

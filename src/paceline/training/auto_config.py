@@ -14,7 +14,7 @@ _STEPS_PER_ENV = {"ppo": 64, "a2c": 8, "impala": 20}
 """Rollout length of a batch that grows: below it, advantages would hang on the value function's guesses alone."""
 _LEAST_STEPS = {**_STEPS_PER_ENV, "impala": 1}
 """A preset's batch that holds fewer steps of each environment grows; IMPALA's presets are short on purpose."""
-_PRESET_BATCH = {"ppo": 1024, "a2c": 64, "impala": 80}
+_PRESET_BATCH = {"ppo": 1024, "a2c": 64, "impala": 160}
 """The smallest batch among the presets; one that holds enough steps of each environment is left as it is."""
 _MINIBATCHES = 32
 

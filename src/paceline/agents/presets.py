@@ -8,8 +8,8 @@ PPO:
 * everything else: small batches and a higher learning rate, which solve CartPole within 150,000 steps.
 
 A2C and A3C: small batches, RMSProp (Mnih et al. 2016). IMPALA: Adam, and small batches where there are no images. Its
-rewards are normalised for discrete actions, too: on CartPole with two actors, values near 100 made seeds forget what they
-had learnt, whatever the batch (80 to 320), the learning rate (5e-4, 1e-3) or the entropy bonus (0, 0.01).
+rewards are normalised for discrete actions, too: on CartPole with two actors, values near 100 made seeds forget what
+they had learnt, whatever the batch (80 to 320), the learning rate (5e-4, 1e-3) or the entropy bonus (0, 0.01).
 Continuous actions take normalised observations and rewards with all of them.
 """
 

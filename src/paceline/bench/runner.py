@@ -17,13 +17,14 @@ from typing import Any
 
 from paceline import errors
 from paceline._version import __version__
-from paceline.bench.case_process import CaseFailed, CaseProcess, Failure, Stopped, Watch, start_case, start_profile
+from paceline.bench.case_process import start_case, start_profile, watch_case
 from paceline.bench.cases import MEMORY_SHARE, Case, expected_bytes, expected_window_s, group_cases, plan_cases
 from paceline.bench.display import Display, EnduringDisplay, Forecast, make_display
 from paceline.bench.outcome import CaseRecord, bench_case
 from paceline.bench.spec import BenchSpec
 from paceline.envs import env_factory
 from paceline.errors import EnvRaisedError, EnvTimeoutError, PlanError, ResultsError, WorkError, error_named
+from paceline.isolation.conversation import AnswerFailed, Conversation, Failure, Stopped, Watch
 from paceline.isolation.interrupts import Interrupts
 from paceline.machine import Machine, detect_machine
 from paceline.measure.bench_result import BenchResults, EnvProfile
@@ -74,7 +75,7 @@ class _Alive:
 
     case: Case
     record: CaseRecord
-    process: CaseProcess | None = None
+    process: Conversation | None = None
 
 
 @dataclass
@@ -155,7 +156,7 @@ class _Bench:
         process = start_profile(self._spec, self._watch())
         try:
             event = process.answer()
-        except CaseFailed as failed:
+        except AnswerFailed as failed:
             failure = failed.failure
             if failure.outcome == "timeout":
                 raise EnvTimeoutError(f"one {self._spec.env.id} by itself {failure.message}") from None
@@ -225,7 +226,7 @@ class _Bench:
             try:
                 alive.process = start_case(alive.case, self._spec, self._watch())
                 ready = alive.process.answer()
-            except CaseFailed as failed:
+            except AnswerFailed as failed:
                 if failed.failure.outcome == "impossible":
                     self._refusals[alive.case.backend] = failed.failure
                 self._fail(alive, failed.failure)
@@ -252,8 +253,8 @@ class _Bench:
     def _measure_one(self, alive: _Alive, number: int) -> None:
         assert alive.process is not None
         try:
-            event = alive.process.measure(self._spec.seconds)
-        except CaseFailed as failed:
+            event = alive.process.ask({"seconds": self._spec.seconds})
+        except AnswerFailed as failed:
             self._fail(alive, failed.failure)
             return
         window = alive.record.add_window(number, event)
@@ -285,7 +286,7 @@ class _Bench:
             self._notes.append(f"{len(missing)} of {len(self._cases)} cases were not measured: {why}.")
 
     def _watch(self) -> Watch:
-        return Watch(
+        return watch_case(
             self._spec.case_timeout_s,
             int(MEMORY_LIMIT_SHARE * self._machine.memory_limit_bytes),
             self._should_stop,

@@ -1,33 +1,36 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from paceline.bench.case_process import CaseFailed, CaseProcess, Failure, Stopped, Watch
+from paceline.isolation.conversation import AnswerFailed, Conversation, Failure, Stopped, Watch
+
+sys.path.append(str(Path(__file__).parent / "fakes"))
 
 PLENTY = Watch(timeout_s=60.0, memory_bytes=2**50)
 
 
-def start(task: str, watch: Watch = PLENTY, **request: Any) -> CaseProcess:
-    return CaseProcess(task, {"task": f"fake_cases:{task}", **request}, watch)
+def start(task: str, watch: Watch = PLENTY, **request: Any) -> Conversation:
+    return Conversation({"task": f"fake_conversations:{task}", **request}, watch)
 
 
-def failure_of(process: CaseProcess) -> Failure:
+def failure_of(process: Conversation) -> Failure:
     try:
-        with pytest.raises(CaseFailed) as failed:
+        with pytest.raises(AnswerFailed) as failed:
             process.answer()
         return failed.value.failure
     finally:
         process.end()
 
 
-def test_a_case_answers_each_request_and_is_let_go_gently(tmp_path: Path) -> None:
+def test_a_process_answers_each_request_and_is_let_go_gently(tmp_path: Path) -> None:
     process = start("answer_twice", put_away=str(tmp_path / "away"))
     assert process.answer() == {"event": "ready"}
-    assert [process.measure(seconds)["seconds"] for seconds in (0.1, 0.2)] == [0.1, 0.2]
+    assert [process.ask({"seconds": seconds})["seconds"] for seconds in (0.1, 0.2)] == [0.1, 0.2]
     process.finish()
     assert (tmp_path / "away").read_text() == "done"
     with pytest.raises(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Cases that misbehave; tasks of :mod:`paceline.isolation.child`."""
+"""Processes that misbehave when they are asked; tasks of :mod:`paceline.isolation.child`."""
 
 from __future__ import annotations
 

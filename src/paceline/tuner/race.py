@@ -1,0 +1,376 @@
+"""The race: which plan to measure next, for how long, and when to stop.
+
+What one more measurement of a plan is worth is its expected improvement over the best so far (Jones et al. 1998), of
+the joint posterior, by the second that it costs; a plan that has no process yet costs its start as well. So the race
+spends its time where a plan may still win, and most plans are never started: what was measured of their like rules them
+out.
+
+1. The most promising plan is started twice. That A/A pair shows what this machine calls the same.
+2. Again and again the most valuable plan is measured, next to the best so far whenever that has not been measured for a
+   moment: drift is common to both. Whoever can hardly win any more makes room.
+3. With what is left the finalists and the baselines are measured again, in fresh processes, in turns.
+
+A failure teaches: where a plan ran out of memory, all that are expected to hold as much are skipped; where two plans of
+a backend raised the same error before they could be measured, the others of it are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from paceline.tuner.arena import Arena, Failed, Interrupted, Measured
+from paceline.tuner.belief import Belief, Floats, Slice
+from paceline.tuner.candidates import Candidate, Pruned, prior
+from paceline.tuner.decision import Decision, Weights, decide, worth
+
+_SAMPLES = 1000
+_RESET_S = 6.0
+"""The best so far is measured again beside another if its last slice is older than this."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How the time is spent.
+
+    Attributes:
+        budget_s: seconds in all, by the arena's clock.
+        confirm_share: share of it that the finalists get.
+        slice_s: length of one slice; an iteration that takes longer is measured whole.
+        max_open: processes kept waiting at once.
+        max_memory_bytes: what they may hold together.
+        enough: the race ends early when the expected loss of its best plan, as a share of its speed, is below this.
+        finalists: how many plans are confirmed, baselines not counted.
+        confirmations: fresh processes for each.
+    """
+
+    budget_s: float
+    confirm_share: float = 0.35
+    slice_s: float = 1.0
+    max_open: int = 6
+    max_memory_bytes: float = math.inf
+    enough: float = 0.003
+    finalists: int = 3
+    confirmations: int = 2
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in a race, for whoever shows it."""
+
+    what: str
+    """``opened``, ``measured``, ``failed``, ``closed``, ``skipped`` or ``phase``."""
+    candidate: int | None = None
+    measured: Measured | None = None
+    failed: Failed | None = None
+    note: str = ""
+
+
+@dataclass
+class Outcome:
+    """What a race has found; all of it is there at any moment.
+
+    Attributes:
+        belief: what is known of every plan's speed.
+        decision: who wins.
+        eligible: indices of plans that may win.
+        failures: index of a plan -> why it failed.
+        skipped: plans that a failure of another ruled out.
+        measured: index of a plan -> its slices.
+        rss_bytes: index of a plan -> the most that its processes held.
+        aa: the two processes of the A/A pair, if there was one.
+        confirmed: indices of plans measured in fresh processes at the end.
+        stopped: what ended it: ``sure``, ``budget``, ``interrupted`` or ``nothing``.
+    """
+
+    belief: Belief
+    decision: Decision
+    eligible: set[int]
+    failures: dict[int, Failed] = field(default_factory=dict)
+    skipped: dict[int, Pruned] = field(default_factory=dict)
+    measured: dict[int, list[Measured]] = field(default_factory=dict)
+    rss_bytes: dict[int, int] = field(default_factory=dict)
+    aa: tuple[int, int] | None = None
+    confirmed: set[int] = field(default_factory=set)
+    stopped: str = "nothing"
+
+
+def race(
+    arena: Arena,
+    candidates: Sequence[Candidate],
+    rules: Rules,
+    *,
+    baselines: Iterable[int] = (),
+    weights: Weights | None = None,
+    seed: int = 0,
+    on_event: Callable[[Event, Outcome], None] = lambda event, outcome: None,
+) -> Outcome:
+    """Find the plan of the greatest worth.
+
+    Args:
+        arena: where plans are measured.
+        candidates: the plans; all of them may win.
+        rules: how the time is spent.
+        baselines: indices of the plans that the winner is held against at the end.
+        weights: what is wanted; default: speed.
+        seed: of the samples of the posterior; the same measurements give the same race.
+        on_event: told of everything that happens.
+    """
+    run = _Race(arena, candidates, rules, tuple(baselines), weights or Weights(), seed, on_event)
+    try:
+        run.go()
+    except Interrupted:
+        run.outcome.stopped = "interrupted"
+    finally:
+        run.close_all()
+    run.decide()
+    return run.outcome
+
+
+class _Race:
+    def __init__(
+        self,
+        arena: Arena,
+        candidates: Sequence[Candidate],
+        rules: Rules,
+        baselines: tuple[int, ...],
+        weights: Weights,
+        seed: int,
+        on_event: Callable[[Event, Outcome], None],
+    ) -> None:
+        self._arena = arena
+        self._candidates = candidates
+        self._rules = rules
+        self._baselines = baselines
+        self._weights = weights
+        self._random = np.random.default_rng(seed)
+        self._on_event = on_event
+        self._open: dict[int, int] = {}  # candidate -> process
+        self._last_s: dict[int, float] = {}
+        self._begin_s = arena.now_s()
+        self._confirm_s = 0.0
+        self.outcome = Outcome(Belief(*prior(candidates)), Decision(None), set(range(len(candidates))))
+
+    def go(self) -> None:
+        self._tell("phase", note="race")
+        if not self._begin():
+            return
+        race_end_s = self._begin_s + (1.0 - self._rules.confirm_share) * self._rules.budget_s
+        while self._arena.now_s() < race_end_s:
+            choice = self._most_valuable(race_end_s - self._arena.now_s())
+            if choice is None:
+                self.outcome.stopped = "sure"
+                break
+            self._measure_beside_best(choice)
+        else:
+            self.outcome.stopped = "budget"
+        self.close_all()
+        self._confirm()
+
+    def decide(self) -> None:
+        outcome = self.outcome
+        outcome.decision = decide(
+            outcome.belief, self._candidates, outcome.eligible, self._weights, np.random.default_rng(0)
+        )
+
+    def close_all(self) -> None:
+        for candidate in list(self._open):
+            self._close(candidate)
+
+    # --- 1: the first plan, twice
+
+    def _begin(self) -> bool:
+        """Measure an A/A pair of the most promising plan that can be started."""
+        for candidate in self._by_promise():
+            if candidate in self.outcome.eligible and self._start(candidate):
+                break
+        else:
+            return False
+        first = self._open[candidate]
+        self._slice(candidate)
+        twin = self._arena.open(candidate)
+        if isinstance(twin, Failed) or candidate not in self._open:
+            return bool(self.outcome.eligible)
+        self.outcome.aa = (first, twin.process)
+        try:
+            for process in (twin.process, first, twin.process, first):
+                self._slice(candidate, process)
+        finally:
+            self._arena.close(twin.process)
+        return True
+
+    def _by_promise(self) -> list[int]:
+        expected = worth(self.outcome.belief.mean, self._candidates, self._weights)
+        return [int(index) for index in np.argsort(-expected)]
+
+    # --- 2: who next
+
+    def _most_valuable(self, left_s: float) -> int | None:
+        """Return the plan whose measurement is worth most by the second; None if none is worth it any more."""
+        eligible = sorted(self.outcome.eligible)
+        if not eligible:
+            return None
+        worths = worth(self.outcome.belief.sample(_SAMPLES, self._random), self._candidates, self._weights)
+        best = self._best(worths)
+        if best is None:
+            return eligible[0]
+        if float((worths[:, eligible].max(1) - worths[:, best]).mean()) < self._rules.enough:
+            return None
+        gain = np.maximum(worths - worths[:, [best]], 0.0).mean(0)
+        rates = {index: gain[index] / self._cost_s(index) for index in eligible if index != best}
+        affordable = {index: rate for index, rate in rates.items() if self._cost_s(index) <= left_s}
+        if not affordable:
+            return None
+        self._make_room(gain, best)
+        return max(affordable, key=affordable.__getitem__)
+
+    def _best(self, worths: Floats) -> int | None:
+        measured = [index for index in self.outcome.measured if index in self.outcome.eligible]
+        expected = worths.mean(0)
+        return max(measured, key=lambda index: expected[index], default=None)
+
+    def _cost_s(self, index: int) -> float:
+        candidate = self._candidates[index]
+        slice_s = max(self._rules.slice_s, candidate.iteration_s)
+        return slice_s if index in self._open else candidate.start_s + 2 * slice_s
+
+    def _measure_beside_best(self, index: int) -> None:
+        if index not in self._open and not self._start(index):
+            return
+        self._slice(index)
+        expected = worth(self.outcome.belief.mean, self._candidates, self._weights)
+        measured = [other for other in self.outcome.measured if other in self.outcome.eligible]
+        if not measured:
+            return
+        best = max(measured, key=lambda other: expected[other])
+        if best == index or self._arena.now_s() - self._last_s.get(best, -math.inf) < _RESET_S:
+            return
+        if best in self._open or self._start(best):
+            self._slice(best)
+
+    def _make_room(self, gain: Floats, best: int) -> None:
+        """End the processes of plans that can hardly win any more, and the least promising where too many wait."""
+        for index in [index for index in self._open if index != best and gain[index] < self._rules.enough / 10]:
+            self._close(index)
+        while len(self._open) >= self._rules.max_open or self._held_bytes() > self._rules.max_memory_bytes:
+            others = [index for index in self._open if index != best]
+            if not others:
+                break
+            self._close(min(others, key=lambda index: gain[index]))
+
+    def _held_bytes(self) -> float:
+        return sum(self.outcome.rss_bytes.get(index) or self._candidates[index].memory_bytes for index in self._open)
+
+    # --- 3: the finalists, in fresh processes
+
+    def _confirm(self) -> None:
+        self.decide()
+        finalists = self._finalists()
+        if not finalists:
+            return
+        self._tell("phase", note="confirm")
+        for turn in range(self._rules.confirmations):
+            order = finalists if turn % 2 == 0 else finalists[::-1]
+            for index in order:
+                if index in self.outcome.eligible and self._affords(index):
+                    self._start(index)
+            present = [index for index in order if index in self._open]
+            for index in [*present, *reversed(present)]:
+                if index in self._open:
+                    self._slice(index)
+            self.outcome.confirmed.update(index for index in present if index in self._open)
+            self.close_all()
+        self.decide()
+
+    def _finalists(self) -> list[int]:
+        decision = self.outcome.decision
+        if decision.winner is None:
+            return []
+        by_chance = sorted(decision.standings, key=lambda one: -one.p_tied)
+        likely = [one.candidate for one in by_chance if one.measured and one.p_tied > 0.02]
+        chosen = [decision.winner, *(index for index in likely if index != decision.winner)][: self._rules.finalists]
+        return [*chosen, *(index for index in self._baselines if index not in chosen)]
+
+    def _affords(self, index: int) -> bool:
+        left_s = self._begin_s + self._rules.budget_s - self._arena.now_s()
+        return left_s >= self._candidates[index].start_s + 2 * max(
+            self._rules.slice_s, self._candidates[index].iteration_s
+        )
+
+    # --- processes
+
+    def _start(self, index: int) -> bool:
+        opened = self._arena.open(index)
+        if isinstance(opened, Failed):
+            self._failed(index, opened)
+            return False
+        self._open[index] = opened.process
+        self.outcome.rss_bytes[index] = max(self.outcome.rss_bytes.get(index, 0), opened.rss_bytes)
+        self._tell("opened", index)
+        return True
+
+    def _slice(self, index: int, process: int | None = None) -> None:
+        number = self._open[index] if process is None else process
+        measured = self._arena.measure(number, self._rules.slice_s)
+        if isinstance(measured, Failed):
+            if number == self._open.get(index):
+                del self._open[index]
+            self._failed(index, measured)
+            return
+        self.outcome.measured.setdefault(index, []).append(measured)
+        self.outcome.belief.learn(Slice(index, number, measured.time_s, math.log(measured.sps), measured.wall_s))
+        self._last_s[index] = self._arena.now_s()
+        self._tell("measured", index, measured=measured)
+
+    def _close(self, index: int) -> None:
+        self._arena.close(self._open.pop(index))
+        self._tell("closed", index)
+
+    def _failed(self, index: int, failed: Failed) -> None:
+        self.outcome.failures[index] = failed
+        self.outcome.eligible.discard(index)
+        self._tell("failed", index, failed=failed)
+        for other, reason in self._ruled_out(index, failed).items():
+            self.outcome.eligible.discard(other)
+            self.outcome.skipped[other] = Pruned(self._candidates[other].name, reason)
+            self._tell("skipped", other, note=reason)
+
+    def _ruled_out(self, index: int, failed: Failed) -> dict[int, str]:
+        """Return the plans that a failure rules out, and why; those measured already are not among them."""
+        one = self._candidates[index]
+        rest = [other for other in self.outcome.eligible if other not in self.outcome.measured]
+        if failed.outcome == "oom":
+            return {
+                other: f"{one.name} ran out of memory, and this is expected to hold as much"
+                for other in rest
+                if self._candidates[other].memory_bytes >= one.memory_bytes
+            }
+        alike = [
+            other
+            for other, before in self.outcome.failures.items()
+            if self._candidates[other].kind[0] == one.kind[0]
+            and (before.outcome, before.error_type) == (failed.outcome, failed.error_type)
+        ]
+        worked = any(self._candidates[other].kind[0] == one.kind[0] for other in self.outcome.measured)
+        if len(alike) < 2 or worked or not failed.while_starting:
+            return {}
+        names = " and ".join(self._candidates[other].name for other in alike[:2])
+        return {
+            other: f"{names} failed alike ({failed.error_type or failed.outcome}), and this has the same backend"
+            for other in rest
+            if self._candidates[other].kind[0] == one.kind[0]
+        }
+
+    def _tell(
+        self,
+        what: str,
+        candidate: int | None = None,
+        *,
+        measured: Measured | None = None,
+        failed: Failed | None = None,
+        note: str = "",
+    ) -> None:
+        self._on_event(Event(what, candidate, measured, failed, note), self.outcome)

@@ -188,6 +188,28 @@ def change_meta(key: str, value: Any) -> Any:
     return change
 
 
+def test_what_is_trained_beyond_damaged_checkpoints_is_kept(store: CheckpointStore) -> None:
+    for steps, score in ((100, 3.0), (200, 1.0), (300, 1.0)):
+        store.save(make_state(steps), meta(steps, score))
+    for steps in (200, 300):
+        truncate(store.folder / f"{steps:012d}")
+    assert store.last().meta["total_env_steps"] == 100
+    for steps in (150, 180, 190):
+        store.save(make_state(steps), meta(steps, 0.5))
+        assert store.last().meta["total_env_steps"] == steps
+    assert names(store) == [100, 180, 190]
+
+
+def test_a_damaged_checkpoint_is_not_the_best(store: CheckpointStore) -> None:
+    store.save(make_state(1), meta(100, 0.5))
+    store.save(make_state(3), meta(300, 9.0))
+    truncate(store.folder / "000000000300")
+    for steps, score in ((250, 1.5), (280, 1.2), (290, 1.1), (295, 1.0)):
+        store.save(make_state(steps), meta(steps, score))
+    assert names(store) == [250, 290, 295]
+    assert store.best().meta["total_env_steps"] == 250
+
+
 DAMAGE = [
     truncate,
     scramble,

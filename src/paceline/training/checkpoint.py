@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from paceline.errors import OutputError, ResultsError
@@ -113,7 +113,7 @@ class CheckpointStore:
                 f"cannot write the checkpoint {target}: {error}; free some space or choose another --out. "
                 f"Earlier checkpoints are untouched"
             ) from None
-        self._prune()
+        self._prune(target)
         return target
 
     def paths(self) -> list[Path]:
@@ -173,10 +173,15 @@ class CheckpointStore:
         _sync(self.folder)
         shutil.rmtree(aside, ignore_errors=True)
 
-    def _prune(self) -> None:
-        best = self._best_first()[:1]
-        for path in self.paths()[:-_KEEP_NEWEST]:
-            if path not in best:
+    def _prune(self, newest: Path) -> None:
+        """Keep the newest two and the best of what can be read.
+
+        Whatever has more steps than the one just written was damaged, or the run would have gone on from there.
+        """
+        whole = [path for path in self.paths() if path.name <= newest.name and _is_whole(path)]
+        best = [path for path in self._best_first() if path in whole][:1]
+        for path in self.paths():
+            if path not in (*whole[-_KEEP_NEWEST:], *best, newest):
                 shutil.rmtree(path, ignore_errors=True)
         for stray in self.folder.glob(".*.tmp"):
             shutil.rmtree(stray, ignore_errors=True)
@@ -189,21 +194,42 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ResultsError: a file is missing, damaged, of another program or of a newer format.
     """
     try:
-        meta = json.loads((path / _META).read_text(encoding="utf-8"))
-        if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-            raise ResultsError(
-                f"{path}: expected a paceline checkpoint, got something else; give a folder that paceline wrote"
-            )
-        for key in ("format_version", "total_env_steps"):
-            if not isinstance(meta.get(key), int):
-                raise ValueError(f"expected a whole number as {key} in {_META}, got {meta.get(key)!r}")
-        if meta["format_version"] > FORMAT_VERSION:
-            raise ResultsError(f"{path}: written by a newer paceline; upgrade paceline to read it")
-        return Checkpoint(path, meta, load_file(path / _STATE))
+        return Checkpoint(path, _read_meta(path), load_file(path / _STATE))
     except (OSError, ValueError, SafetensorError) as error:
         raise ResultsError(
             f"{path}: the checkpoint is damaged ({error}); use an older one from the same folder"
         ) from None
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a checkpoint can be read, by its files' beginnings and lengths: cheap for a large one, too."""
+    try:
+        _read_meta(path)
+        with safe_open(path / _STATE, framework="numpy"):
+            return True
+    except (OSError, ValueError, SafetensorError, ResultsError):
+        return False
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    """Return what ``checkpoint.json`` says.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged.
+        ResultsError: it is of another program or of a newer format.
+    """
+    meta = json.loads((path / _META).read_text(encoding="utf-8"))
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise ResultsError(
+            f"{path}: expected a paceline checkpoint, got something else; give a folder that paceline wrote"
+        )
+    for key in ("format_version", "total_env_steps"):
+        if not isinstance(meta.get(key), int):
+            raise ValueError(f"expected a whole number as {key} in {_META}, got {meta.get(key)!r}")
+    if meta["format_version"] > FORMAT_VERSION:
+        raise ResultsError(f"{path}: written by a newer paceline; upgrade paceline to read it")
+    return meta
 
 
 def _named_leaves(tree: Any) -> dict[str, Any]:

@@ -406,6 +406,16 @@ def test_anything_that_is_not_finite_is_reported(field: str, poison: float) -> N
     assert float(metrics["finite"]) == 0
 
 
+@pytest.mark.parametrize("field", ["rewards", "observations"])
+def test_what_overflows_in_the_statistics_alone_is_reported(field: str) -> None:
+    _, update = learner()
+    batch = make_batch()
+    getattr(batch, field)[2, 1] = 1e25  # finite, but its square is not
+    _, metrics = update(fresh_state(), batch, permutations(), np.float32(1e-3))
+    assert np.isfinite(metrics["loss"])
+    assert float(metrics["finite"]) == 0
+
+
 def test_explained_variance_is_one_for_a_perfect_critic_up_to_a_constant() -> None:
     ppo, _ = learner()
     samples = random_samples("gaussian")

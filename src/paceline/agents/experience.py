@@ -159,12 +159,15 @@ def scaled(agent: Agent, state: LearnerState, batch: Batch) -> Experience:
     # The last observation of an episode that terminated has no value; in ``NEXT_STEP`` mode the reset row holds it.
     read = jnp.concatenate([batch.valid, none]) | jnp.concatenate([none, ~batch.terminated])
     encoded = agent.normalise(state.policy, agent.encode(batch.observations))
+    # Where an environment was replaced, the step before was the last of its episode that there is: what follows is none
+    # of its consequences, and it leads to the last observation that was seen.
+    cut_short = jnp.concatenate([~batch.valid[1:], none])
     return Experience(
         encoded=jax.tree.map(lambda x: clear_rows(x, read), encoded),
         actions=clear_rows(batch.actions, batch.valid),
         final=agent.normalise(state.policy, agent.encode(batch.final_observations)),
         rewards=rewards,
-        done=batch.terminated | batch.truncated,
+        done=batch.terminated | batch.truncated | cut_short,
         weights=batch.valid.astype(jnp.float32),
     )
 

@@ -107,7 +107,7 @@ class PPO:
             return jax.lax.scan(minibatch_step, carry, epoch_rows)
 
         (trainable, optimiser), history = jax.lax.scan(epoch, (state.trainable, state.optimiser), rows)
-        return state.with_trainable(trainable, optimiser), self._metrics(history, trainable, samples)
+        return state.with_trainable(trainable, optimiser), self._metrics(history, state, trainable, samples)
 
     def loss(self, trainable: Any, samples: Samples) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Return the loss of a minibatch and what it is made of.
@@ -176,8 +176,12 @@ class PPO:
         samples = jax.tree.map(lambda x: clear_rows(x, batch.valid).reshape(weights.size, *x.shape[2:]), samples)
         return state, samples
 
-    def _metrics(self, history: dict[str, jax.Array], trainable: Any, samples: Samples) -> dict[str, jax.Array]:
+    def _metrics(
+        self, history: dict[str, jax.Array], state: LearnerState, trainable: Any, samples: Samples
+    ) -> dict[str, jax.Array]:
         metrics = {name: values.mean() for name, values in history.items()}
         metrics["explained_variance"] = explained_variance(samples.returns, samples.values, samples.weights)
-        metrics["finite"] = all_finite(trainable, metrics["loss"])
+        # What overflows in the statistics would scale every later reward, or a part of every observation, to nothing.
+        statistics = (state.policy.observation_stats, state.return_stats)
+        metrics["finite"] = all_finite((trainable, statistics), metrics["loss"])
         return metrics

@@ -57,6 +57,7 @@ def test_seconds_are_per_iteration() -> None:
         ({"inference": 5, "env_step": 4}, "inference-bound", "inference"),
         ({"transfer": 5, "env_step": 4}, "transfer-bound", "transfer"),
         ({"learner_update": 7, "env_step": 3}, "learner-bound", "learner_update"),
+        ({"runner_gradient": 5, "env_step": 4, "learner_update": 1}, "gradient-bound", "runner_gradient"),
         ({"logging": 3, "checkpoint": 2, "env_step": 4}, "overhead-bound", "logging"),
         ({"env_step": 3, "learner_update": 3, "inference": 2, "transfer": 2}, "balanced", "env_step"),
         ({}, "overhead-bound", "unattributed"),

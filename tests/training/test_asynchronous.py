@@ -62,6 +62,7 @@ def test_an_iteration_learns_from_whole_fragments_and_tells_of_their_lag(algo: s
     assert sum(len(iteration.episodes.returns) for iteration in done) > 50
     assert not all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
     assert sum(entry.phases.values()) == pytest.approx(entry.wall_s, rel=1e-6)
+    assert (entry.phases["runner_gradient"] > 0) == (algo == "a3c")
     # At most what lies in the slots of all runners: the fragments of two runners with two slots each.
     for iteration in done:
         lag = [iteration.metrics[f"lag_{name}"] for name in ("min", "mean", "max")]

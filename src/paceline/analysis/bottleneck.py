@@ -19,6 +19,7 @@ from paceline.measure.ledger import (
     LEARNER_UPDATE,
     LOGGING,
     OTHER,
+    RUNNER_GRADIENT,
     RUNNER_WAIT,
     TRANSFER,
     UNATTRIBUTED,
@@ -26,8 +27,8 @@ from paceline.measure.ledger import (
 from paceline.measure.result import LedgerRecord, ResourceUse
 
 Bound = Literal[
-    "env-bound", "IPC-bound", "inference-bound", "transfer-bound", "learner-bound", "memory-bound",
-    "overhead-bound", "balanced", "unknown",
+    "env-bound", "IPC-bound", "inference-bound", "transfer-bound", "gradient-bound", "learner-bound",
+    "memory-bound", "overhead-bound", "balanced", "unknown",
 ]  # fmt: skip
 Processor = Literal["cpu", "gpu", "neither", "unknown"]
 
@@ -36,6 +37,7 @@ PHASE_LABELS: dict[str, str] = {
     RUNNER_WAIT: "waiting for runners",
     INFERENCE: "inference",
     TRANSFER: "transfer",
+    RUNNER_GRADIENT: "runners' gradients",
     LEARNER_UPDATE: "learner update",
     LOGGING: "logging",
     CHECKPOINT: "checkpoints",
@@ -46,13 +48,14 @@ PHASE_LABELS: dict[str, str] = {
 
 _BOUNDS: dict[str, Bound] = {
     ENV_STEP: "env-bound", RUNNER_WAIT: "IPC-bound", INFERENCE: "inference-bound", TRANSFER: "transfer-bound",
-    LEARNER_UPDATE: "learner-bound",
+    RUNNER_GRADIENT: "gradient-bound", LEARNER_UPDATE: "learner-bound",
 }  # fmt: skip
 _WHO: dict[Bound, str] = {
     "env-bound": "Stepping the environments",
     "IPC-bound": "Waiting for the runner processes (wake-ups, stragglers)",
     "inference-bound": "Turning observations into actions",
     "transfer-bound": "Copying between environments, storage and device",
+    "gradient-bound": "Taking gradients in the runners",
     "learner-bound": "The learner's update",
     "overhead-bound": "Work around the training (logging, checkpoints, bookkeeping, unattributed time)",
     "balanced": "No single phase",
@@ -158,8 +161,9 @@ def find_bottleneck(
 ) -> Bottleneck:
     """Say what bounds a run.
 
-    The verdict is the largest of: environment steps, waiting for runners, inference, transfer, learner update, and
-    everything else together. Memory comes first where the run ended for lack of it, or holds 90 % of the limit.
+    The verdict is the largest of: environment steps, waiting for runners, inference, transfer, gradients taken in
+    runners, learner update, and everything else together. Memory comes first where the run ended for lack of it, or
+    holds 90 % of the limit.
 
     Args:
         ledger: seconds per phase, None where nothing was measured.
@@ -249,6 +253,7 @@ def _advice(verdict: Bound, num_env_runners: int, processor: Processor) -> str:
         "IPC-bound": "Try more envs per runner (fewer wake-ups per step), or fewer runners than cores.",
         "inference-bound": "Try more envs per inference call, or a smaller network.",
         "transfer-bound": "Try a longer rollout or smaller observations, so that fewer bytes are copied per step.",
+        "gradient-bound": "Try more runners: each takes the gradients of its own rollouts.",
         "learner-bound": "More runners will not help: try fewer epochs, larger minibatches or more learner threads.",
         "overhead-bound": "Log and save less often; if most of it is unattributed, please report it as a bug.",
     }.get(verdict, "There is no single thing to change; compare plans by sweep.")

@@ -18,6 +18,8 @@ INFERENCE = "inference"
 """The policy turns observations into actions."""
 TRANSFER = "transfer"
 """Copies between environments, storage and device."""
+RUNNER_GRADIENT = "runner_gradient"
+"""Runners take gradients of their own rollouts (A3C), while the learner's process waits for them."""
 LEARNER_UPDATE = "learner_update"
 """Gradient steps (including the value pass and the advantages)."""
 LOGGING = "logging"
@@ -30,7 +32,7 @@ UNATTRIBUTED = "unattributed"
 """Wall time that no phase claimed."""
 
 PHASES: tuple[str, ...] = (
-    ENV_STEP, RUNNER_WAIT, INFERENCE, TRANSFER, LEARNER_UPDATE, LOGGING, CHECKPOINT, OTHER,
+    ENV_STEP, RUNNER_WAIT, INFERENCE, RUNNER_GRADIENT, TRANSFER, LEARNER_UPDATE, LOGGING, CHECKPOINT, OTHER,
 )  # fmt: skip
 
 

@@ -43,6 +43,7 @@ PHASE_STYLES: dict[str, PhaseStyle] = {
     STRAGGLER: PhaseStyle(ORANGE, "//", "runners that are done wait for the slowest"),
     WAKEUP: PhaseStyle(SKY, "--", "from the signal to a runner's first instruction"),
     ledger.INFERENCE: PhaseStyle(GREEN, "..", "the policy chooses actions"),
+    ledger.RUNNER_GRADIENT: PhaseStyle("#F0B491", "OO", "runners take gradients"),
     ledger.TRANSFER: PhaseStyle(YELLOW, "xx", "copies between envs, storage and device"),
     ledger.LEARNER_UPDATE: PhaseStyle(VERMILION, "\\\\", "gradient steps"),
     ledger.LOGGING: PhaseStyle(SKY, "--", "progress, results, monitoring"),

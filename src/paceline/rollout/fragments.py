@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from paceline.measure.ledger import ENV_STEP, INFERENCE, LEARNER_UPDATE, OTHER, RUNNER_WAIT, TRANSFER
+from paceline.measure.ledger import ENV_STEP, INFERENCE, OTHER, RUNNER_GRADIENT, RUNNER_WAIT, TRANSFER
 from paceline.rollout.buffer import RolloutBuffer
 from paceline.rollout.episodes import Episodes
 from paceline.vector.base import ObsTree
@@ -21,7 +21,7 @@ from paceline.vector.spaces import Allocate, map_tree
 
 _ALIGNMENT = 64
 
-TIMES = (ENV_STEP, RUNNER_WAIT, INFERENCE, TRANSFER, OTHER, LEARNER_UPDATE)
+TIMES = (ENV_STEP, RUNNER_WAIT, INFERENCE, TRANSFER, OTHER, RUNNER_GRADIENT)
 """Phases of an actor's time, in the order of :attr:`Fragment.times_ns`."""
 
 

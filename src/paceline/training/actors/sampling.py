@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from paceline.agents.agent import Agent
 from paceline.envs import env_factory
-from paceline.measure.ledger import INFERENCE, LEARNER_UPDATE, Ledger
+from paceline.measure.ledger import INFERENCE, RUNNER_GRADIENT, Ledger
 from paceline.rollout.collector import Collector
 from paceline.rollout.fragments import TIMES, Fragment, FragmentLayout, FragmentMemory
 from paceline.spec import NStepSpec, Plan, RunSpec
@@ -125,7 +125,7 @@ class Sampler:
         fragment.close(version, episodes, len(faults), begins_anew=self._begins_anew)
         self._begins_anew = False
         if self._gradients is not None:
-            with self._ledger.phase(LEARNER_UPDATE):
+            with self._ledger.phase(RUNNER_GRADIENT):
                 self._gradients.take(self._parameters, fragment)
         phases = self._ledger.snapshot().phases
         fragment.times_ns[:-1] = [int(phases[name] * 1e9) for name in TIMES]

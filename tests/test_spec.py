@@ -180,6 +180,7 @@ def test_specs_are_frozen() -> None:
         ({"plann": {}}, r"unknown key 'plann'; did you mean 'plan'\?"),
         ({"plan": {"zzz": 1}}, "unknown key 'plan.zzz'; known keys are backend, num_env_runners"),
         ({"algo": {"network": {"hidden_size": [1]}}}, r"'algo.network.hidden_size'; did you mean 'hidden_sizes'\?"),
+        ({"algo": {"network": {"hidden_sizes": [64, 0]}}}, "algo.network.hidden_sizes.1: .*greater than 0, got 0"),
         ({"env": {}}, "key 'env.id' is missing; add it"),
         ({"env": {"id": ""}}, "env.id: .*at least 1 character"),
         ({"env": "CartPole-v1"}, 'env: .*, got "CartPole-v1"'),

@@ -77,6 +77,12 @@ def test_missing_warm_up_is_told_of_sweeps(run: Any, results: Any) -> None:
     assert "no-warm-up" not in {notice.code for notice in analyse(results(run(1, 1, [2.0]))).notices}
 
 
+def test_the_steps_of_an_iteration_are_those_of_all_its_updates(run: Any, results: Any) -> None:
+    one = run(1, 1, [1.0, 1.0, 1.0], steps=2048)
+    one = one.model_copy(update={"summary": one.summary.model_copy(update={"batch_size": 64})})
+    assert "2,048 environment steps an iteration" in " ".join(analyse(results(one)).method)
+
+
 def test_sweep(run: Any, results: Any) -> None:
     findings = analyse(results(*grid(run)))
     workload = findings.primary

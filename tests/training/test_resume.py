@@ -95,7 +95,8 @@ def test_a_change_that_left_no_checkpoint_changed_nothing(folder: RunFolder) -> 
 @pytest.mark.parametrize(
     ("budget", "sentence"),
     [
-        (Budget(total_steps=700), r"beyond the 640 total_steps that .*, got 640; .* --total-steps 1280\)"),
+        (Budget(total_steps=700), r"beyond the 640 total_steps .*, got 700 \(640 in whole iterations\); .* 1280\)"),
+        (Budget(total_steps=10), r"beyond the 640 total_steps that .*, got 10; .* --total-steps 1280\)"),
         (Budget(iterations=10), r"beyond the 10 iterations that .*, got 10; .* --total-steps 1280\)"),
         (Budget(minutes=1.5), r"beyond the 1\.50 minutes that .*, got 1\.5; .* --minutes 3\)"),
     ],

@@ -316,7 +316,7 @@ def _method(results: Results, tables: Sequence[ScalingTable]) -> tuple[str, ...]
     summaries = [run.summary for run in results.experiments if run.summary]
     sentences = []
     if summaries:
-        steps = _span([summary.batch_size for summary in summaries])
+        steps = _span([round(item.num_env_steps / max(item.num_iterations, 1)) for item in summaries])
         sentences.append(
             f"{_counted(len(results.experiments), 'run')}, {_span([item.num_iterations for item in summaries])} "
             f"measured iterations each after {_span([item.warmup_iterations for item in summaries])} warm-up, {steps} "

@@ -124,7 +124,9 @@ def plan_yaml(row: ScalingRow, source: ReportInput) -> str:
     speed = f"{formats.integer(row.sps.value)} steps/s" if row.sps else "no figures"
     measured_on = f"{info.env_id or source.findings.env_id}, {info.algo or source.findings.algo}"
     lines = [f"# {row.label}: {speed}", f"# {measured_on}"]
-    lines += [f"# batch size {row.steps_per_iteration or info.batch_size}"]
+    if info.batch_size or row.steps_per_iteration:
+        size = f"batch size {info.batch_size}" if info.batch_size else f"{row.steps_per_iteration} steps an iteration"
+        lines += [f"# {size}"]
     lines += [f"# machine {info.machine_fingerprint or 'unknown'}", f"# {formats.when(info.timestamp)}"]
     comments = "\n".join(formats.one_line(line) for line in lines)
     text: str = yaml.safe_dump({"plan": dict(row.plan)}, sort_keys=False, allow_unicode=True)

@@ -23,7 +23,7 @@ class NetworkSpec(Spec):
     """
 
     torso: Literal["auto", "mlp", "cnn"] = "auto"
-    hidden_sizes: tuple[int, ...] | None = None
+    hidden_sizes: tuple[Annotated[int, Field(gt=0)], ...] | None = None
     activation: Literal["tanh", "relu"] | None = None
     log_std_init: float = Field(default=0.0, ge=-20, le=2)
 

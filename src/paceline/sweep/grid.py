@@ -99,7 +99,7 @@ class Trial:
     @property
     def guessed_s(self) -> float:
         """Seconds that the trial is assumed to take before any trial is known."""
-        steps = (self.spec.algo.batch_size or 0) * (self.iterations + self.warmup_iterations)
+        steps = self.spec.algo.steps_per_iteration * (self.iterations + self.warmup_iterations)
         return GUESSED_SETUP_S + steps / GUESSED_SPS
 
 

@@ -67,9 +67,11 @@ def check_budget_is_left(
     ):
         if limit is not None and done >= limit:
             shown = f"{done:.2f}" if isinstance(done, float) else done
+            given = getattr(budget, name)
+            got = f"{given} ({limit} in whole iterations)" if given > done else given
             raise PlanError(
-                f"cannot resume: expected a budget beyond the {shown} {name} that the run has done, got {limit}; give "
-                f"a larger one (for example {example})"
+                f"cannot resume: expected a budget beyond the {shown} {name} that the run has done, got {got}; "
+                f"give a larger one (for example {example})"
             )
 
 

@@ -48,7 +48,7 @@ def set_up_jax(plan: Plan) -> dict[str, Any]:
     import jax
 
     config: Any = jax.config  # not typed
-    if plan.device == "cpu" and not os.environ.get("JAX_PLATFORMS"):
+    if plan.device == "cpu":  # whatever JAX_PLATFORMS says
         # Else JAX takes most of a GPU's memory at its start, wanted or not. Heeded only before the client is made.
         config.update("jax_platforms", "cpu")
     # Run programs on the calling thread: handing each to another one takes 25 us on an idle machine and, measured with

@@ -81,12 +81,15 @@ class Conversation:
         watch: what its answers are bounded by.
         environment: variables to add to its environment (thread counts).
 
+    Attributes:
+        watch: what its answers are bounded by from now on.
+
     Raises:
         ResourceError: it cannot be started.
     """
 
     def __init__(self, request: Mapping[str, Any], watch: Watch, environment: Mapping[str, str] | None = None) -> None:
-        self._watch = watch
+        self.watch = watch
         self._oom_kills = kernel_oom_kills()
         self._process = FreshProcess(request, environment, conversation=True)
 
@@ -107,7 +110,7 @@ class Conversation:
             AnswerFailed: it failed, died, hung, or too much memory is held.
             Stopped: the user asked to stop.
         """
-        deadline_s = time.monotonic() + self._watch.timeout_s
+        deadline_s = time.monotonic() + self.watch.timeout_s
         while True:
             events = self._process.events(TICK_S)
             if self._process.returncode is not None:
@@ -119,7 +122,7 @@ class Conversation:
             if self._process.returncode is not None:
                 text = silent_exit_text(self._process, "its")
                 raise AnswerFailed(self._blame_memory(Failure("crash", text, output=self._process.output)))
-            if self._watch.should_stop():
+            if self.watch.should_stop():
                 raise Stopped
             if time.monotonic() >= deadline_s:
                 raise AnswerFailed(self._timed_out())
@@ -147,19 +150,19 @@ class Conversation:
     def _timed_out(self) -> Failure:
         return Failure(
             "timeout",
-            f"did not answer within {self._watch.timeout_s:g} s; {self._watch.wait_longer}",
+            f"did not answer within {self.watch.timeout_s:g} s; {self.watch.wait_longer}",
             output=self._process.output,
         )
 
     def _check_memory(self) -> None:
-        limit = self._watch.memory_bytes
-        held = self._watch.tree_memory(os.getpid(), limit)
+        limit = self.watch.memory_bytes
+        held = self.watch.tree_memory(os.getpid(), limit)
         if held > limit:
             raise AnswerFailed(
                 Failure(
                     "oom",
-                    f"{self._watch.whose} processes held {size_text(held)}, more than the limit of {size_text(limit)}; "
-                    f"{self._watch.hold_less}",
+                    f"{self.watch.whose} processes held {size_text(held)}, more than the limit of {size_text(limit)}; "
+                    f"{self.watch.hold_less}",
                 )
             )
 
@@ -170,5 +173,5 @@ class Conversation:
             return failure
         if now is None or self._oom_kills is None or now <= self._oom_kills:
             return failure
-        text = f"the kernel killed a process for want of memory ({failure.message}); {self._watch.hold_less}"
+        text = f"the kernel killed a process for want of memory ({failure.message}); {self.watch.hold_less}"
         return Failure("oom", text, failure.error_type, failure.output)

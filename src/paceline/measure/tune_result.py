@@ -1,0 +1,129 @@
+"""What ``results.json`` holds of a tuning: a sweep's file, and beside it what was predicted, raced and decided."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from paceline.measure.result import Record, Results
+
+PlanState = Literal["measured", "failed", "ruled out", "not measured", "impossible"]
+
+
+class PlanStanding(Record):
+    """How one plan stands at the end.
+
+    Attributes:
+        name: what it is called.
+        state: what became of it; ``ruled out``: by the failure of another or by a bound; ``impossible``: it cannot be.
+        reason: one sentence where it was not measured.
+        plan: the plan; empty where it is impossible.
+        batch_size: of its runs.
+        changes: what of the learning it changes, one phrase; empty where nothing.
+        predicted_sps: what the phase model expected before anything was measured.
+        sps: steps per second as believed at the end.
+        sps_ci95: where it lies with 95 %.
+        speedup: over the chosen plan's baseline, with its 95 % interval.
+        p_best: probability that no plan is better.
+        p_tied: probability that none is better by more than a tie.
+        cores: kept busy, as measured, or else as expected.
+        memory_bytes: held by all of its processes, as measured, or else as expected.
+        num_slices: slices that were measured.
+        num_processes: processes that they were measured in.
+    """
+
+    name: str
+    state: PlanState
+    reason: str = ""
+    plan: dict[str, Any] = Field(default_factory=dict)
+    batch_size: int | None = None
+    changes: str = ""
+    predicted_sps: float | None = None
+    sps: float | None = None
+    sps_ci95: tuple[float, float] | None = None
+    speedup: tuple[float, float, float] | None = None
+    p_best: float | None = None
+    p_tied: float | None = None
+    cores: float | None = None
+    memory_bytes: int | None = None
+    num_slices: int = 0
+    num_processes: int = 0
+
+
+class NoiseFloor(Record):
+    """How much this machine differs from itself; standard deviations of log SPS (0.01 is 1 %).
+
+    Attributes:
+        slice_sd: from slice to slice of one process.
+        process_sd: from process to process of one plan.
+        drift_sd: of what all plans share and what changes with time.
+        aa_difference: of the two processes of the A/A pair, as a share; None where there was none.
+        others_cores: cores that other programs kept busy before anything was started; None where it is not known.
+    """
+
+    slice_sd: float
+    process_sd: float
+    drift_sd: float
+    aa_difference: float | None = None
+    others_cores: float | None = None
+
+
+class TuneDecision(Record):
+    """What was decided; plans by name.
+
+    Attributes:
+        winner: the plan to take; None where nothing could be measured.
+        runner_up: the next best.
+        fastest: the plan of the greatest worth, where another that is tied with it costs less and was taken.
+        tied: plans that are as good as far as can be told.
+        beaten: plans that the winner is said to be faster than.
+        p_best: probability that no plan is better than the winner by more than a tie.
+        tells: False: "cannot tell".
+        certain: with 95 %.
+        baseline: what speedups are over.
+        stopped: what ended the race: ``sure``, ``budget``, ``interrupted`` or ``nothing`` (could be measured).
+    """
+
+    winner: str | None
+    runner_up: str | None = None
+    fastest: str | None = None
+    tied: tuple[str, ...] = ()
+    beaten: tuple[str, ...] = ()
+    p_best: float = 0.0
+    tells: bool = False
+    certain: bool = False
+    baseline: str | None = None
+    stopped: str = "nothing"
+
+
+class TuneRecord(Record):
+    """A tuning.
+
+    Attributes:
+        objective: what was wanted, by name.
+        budget_s: seconds that were allowed.
+        wall_s: seconds that it took.
+        parts: what the parts cost: phase -> microseconds or seconds, see :mod:`paceline.tuner.probe`.
+        plans: of every plan how it stands, the best first.
+        noise: how much the machine differs from itself; None where nothing was measured.
+        decision: what was decided.
+        verdict: what holds the winner back, two sentences.
+        notes: what a reader should know.
+    """
+
+    objective: str
+    budget_s: float
+    wall_s: float
+    parts: dict[str, Any] = Field(default_factory=dict)
+    plans: tuple[PlanStanding, ...] = ()
+    noise: NoiseFloor | None = None
+    decision: TuneDecision
+    verdict: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class TuneResults(Results):
+    """The content of a tuning's ``results.json``."""
+
+    tune: TuneRecord

@@ -1,0 +1,175 @@
+"""From a probe to the plans that enter the race: each with its run and with what is expected of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from paceline.errors import PlanError
+from paceline.isolation.memory import size_text
+from paceline.machine import Machine
+from paceline.spec import Plan, PPOSpec, RunSpec
+from paceline.tuner.candidates import Candidate, Pruned
+from paceline.tuner.phases import PhaseCosts, predict
+from paceline.tuner.probe import ProbeResult
+from paceline.tuner.space import Setting, SizedPlan, all_plans
+from paceline.tuner.spec import TuneSpec
+
+LEAST_STEPS = {"ppo": 32, "a2c": 5, "a3c": 5, "impala": 1}
+"""Steps of each environment in a batch; with fewer, advantages would hang on the value function's guesses alone."""
+HOPELESS = 8.0
+"""A plan that is expected to be this many times slower than the best is not in the race."""
+
+
+@dataclass(frozen=True)
+class Entrants:
+    """Who takes part.
+
+    Attributes:
+        candidates: the plans.
+        runs: the run of each.
+        changes: of each what it changes of the learning, a phrase; empty where nothing.
+        pruned: plans that do not take part, with the reason.
+        baseline: index of the best plan in one process, as expected; what speed-ups are over.
+        one_by_one: index of the plan of one runner with one environment, where there is one.
+    """
+
+    candidates: tuple[Candidate, ...]
+    runs: tuple[RunSpec, ...]
+    changes: tuple[str, ...]
+    pruned: tuple[Pruned, ...]
+    baseline: int
+    one_by_one: int | None
+
+    @property
+    def baselines(self) -> tuple[int, ...]:
+        """What the winner is held against."""
+        return tuple(dict.fromkeys(index for index in (self.baseline, self.one_by_one) if index is not None))
+
+
+def enter(spec: TuneSpec, probe: ProbeResult, machine: Machine, memory_bytes: int) -> Entrants:
+    """Return the plans that enter the race.
+
+    Args:
+        spec: what is tuned.
+        probe: what the parts cost.
+        machine: what it runs on.
+        memory_bytes: what one plan's processes may hold.
+
+    Raises:
+        PlanError: no plan can be run.
+    """
+    base = probe.run
+    setting = setting_of(base, probe, machine)
+    costs = costs_of(probe, machine)
+    plans, pruned = all_plans(setting, spec.axes)
+    candidates, runs, changes = [], [], []
+    for sized in plans:
+        run = _run_of(base, sized)
+        candidate = _candidate_of(sized, run, costs)
+        if candidate.memory_bytes > memory_bytes:
+            held, limit = size_text(candidate.memory_bytes), size_text(memory_bytes)
+            pruned.append(Pruned(candidate.name, f"its processes would hold about {held}, and the limit is {limit}"))
+            continue
+        candidates.append(candidate)
+        runs.append(run)
+        asked = base.algo.batch_size
+        changes.append("" if sized.batch_size == asked else f"batch_size {sized.batch_size} in place of {asked}")
+    if not candidates:
+        reasons = "; ".join(f"{one.name}: {one.reason}" for one in pruned[:3])
+        raise PlanError(f"expected at least one plan that can be run, got none ({reasons or 'the axes leave none'})")
+    kept, hopeless = _hopeful(candidates)
+    candidates, runs, changes = ([column[index] for index in kept] for column in (candidates, runs, changes))  # type: ignore[assignment]
+    return Entrants(
+        tuple(candidates), tuple(runs), tuple(changes), (*pruned, *hopeless), _baseline(candidates),
+        _one_by_one(candidates),
+    )  # fmt: skip
+
+
+def setting_of(base: RunSpec, probe: ProbeResult, machine: Machine) -> Setting:
+    """Return what is fixed while plans vary."""
+    algo, env = base.algo, probe.env
+    batch = algo.batch_size or 1
+    return Setting(
+        algo=algo.name,
+        batch_size=batch,
+        num_minibatches=batch // (algo.minibatch_size or batch) if isinstance(algo, PPOSpec) else 1,
+        least_steps=LEAST_STEPS[algo.name],
+        whole_cores=machine.whole_cores,
+        rollout_length=getattr(algo, "rollout_length", None),
+        waits=env is not None and env.as_cost().waits,
+        threads_help=bool(env and env.releases_gil),
+        native=None if probe.native == "yes" else probe.native,
+    )
+
+
+def costs_of(probe: ProbeResult, machine: Machine) -> PhaseCosts:
+    """Return what the parts cost, as the phase model takes it."""
+    if probe.env is None:
+        raise PlanError("expected an environment that can be stepped by itself, got none; run `paceline bench` on it")
+    return PhaseCosts(
+        env=probe.env.as_cost(),
+        acting_us=probe.acting_us,
+        update_s=probe.update_s,
+        cores=machine.usable_cores,
+        native_us=probe.native_us,
+        env_bytes=probe.env_bytes,
+        row_bytes=probe.row_bytes,
+    )
+
+
+def _run_of(base: RunSpec, sized: SizedPlan) -> RunSpec:
+    algo = base.algo
+    changed: dict[str, int] = {"batch_size": sized.batch_size}
+    if isinstance(algo, PPOSpec) and algo.minibatch_size and algo.batch_size:
+        changed["minibatch_size"] = sized.batch_size // (algo.batch_size // algo.minibatch_size)
+    if algo.name == "impala" and sized.plan.schedule != "async":
+        changed["rollout_length"] = sized.batch_size // sized.plan.num_envs
+    kept = base.plan.model_dump(include={"learner_threads", "runner_threads", "pin_cores", "device", "engine"})
+    plan = Plan.model_validate({**sized.plan.model_dump(), **kept})
+    return base.model_copy(update={"plan": plan, "algo": algo.model_copy(update=changed)})
+
+
+def _candidate_of(sized: SizedPlan, run: RunSpec, costs: PhaseCosts) -> Candidate:
+    updates = getattr(run.algo, "updates_per_iteration", None) or 1
+    expected = predict(run.plan, costs, batch_size=sized.batch_size, updates_per_iteration=updates)
+    return Candidate(
+        name=sized.name,
+        plan=run.plan,
+        predicted_sps=expected.sps,
+        cores=expected.cores,
+        memory_bytes=expected.memory_bytes,
+        start_s=expected.start_s + 2 * expected.iteration_s,
+        iteration_s=expected.iteration_s,
+    )
+
+
+def _hopeful(candidates: Sequence[Candidate]) -> tuple[list[int], list[Pruned]]:
+    """Return the indices of plans that may win, baselines included, and the others with the reason."""
+    best = max(candidates, key=lambda one: one.predicted_sps)
+    spared = {_baseline(candidates), _one_by_one(candidates)}
+    kept, hopeless = [], []
+    for index, one in enumerate(candidates):
+        if one.predicted_sps * HOPELESS >= best.predicted_sps or index in spared:
+            kept.append(index)
+        else:
+            hopeless.append(
+                Pruned(
+                    one.name,
+                    f"expected to give {one.predicted_sps:,.0f} steps/s, less than an eighth of {best.name} "
+                    f"({best.predicted_sps:,.0f})",
+                )
+            )
+    return kept, hopeless
+
+
+def _baseline(candidates: Sequence[Candidate]) -> int:
+    """Return the index of the best plan in one process; without one, of the one with the fewest runners."""
+    fewest = min(one.plan.num_env_runners for one in candidates)
+    fitting = [index for index, one in enumerate(candidates) if one.plan.num_env_runners == fewest]
+    return max(fitting, key=lambda index: candidates[index].predicted_sps)
+
+
+def _one_by_one(candidates: Sequence[Candidate]) -> int | None:
+    fitting = [index for index, one in enumerate(candidates) if one.plan.label == "1x1"]
+    return max(fitting, key=lambda index: candidates[index].predicted_sps, default=None)

@@ -46,7 +46,8 @@ TRAIN = $(BIN)/paceline train $(ENV) --out $(FOLDER)
 demo: $(VENV)/.installed
 	$(BIN)/paceline sweep HalfCheetah-v5 --num-env-runners 0,1,2 --num-envs-per-env-runner 1,4,16 --iterations 5 \
 		--batch-size 16384 --minibatch-size 512 --out $(FOLDER)/sweep
-	$(BIN)/paceline train HalfCheetah-v5 --plan $(FOLDER)/sweep/plan.yaml --minutes 1 --out $(FOLDER)/train
+	$(BIN)/paceline train HalfCheetah-v5 --plan $(FOLDER)/sweep/plan.yaml --minutes 1 \
+		--batch-size 16384 --minibatch-size 512 --out $(FOLDER)/train
 	$(BIN)/paceline evaluate $(FOLDER)/train --episodes 10
 	@echo
 	@head -n 12 $(FOLDER)/sweep/report.txt

@@ -90,7 +90,7 @@ def test_a_good_machine_has_nothing_to_mend() -> None:
         ("Python", {}, {"python_version": (3, 10, 4)}, "fail", "3.10.4, too old", "3.11 or newer"),
         ("JAX", {}, {"jax": Probe(0.1, error="No module named 'jax'")}, "fail", "No module named 'jax'", "reinstall"),
         ("GPU", H200, {"jax": ON_GPU}, "ok", "NVIDIA H200", ""),
-        ("GPU", H200, {}, "warn", "computes on the processor", 'pip install "paceline[cuda13]"'),
+        ("GPU", H200, {}, "warn", "computes on the processor", 'pip install "jax[cuda13]"'),
         ("GPU", {**H200, "gpu_driver": "535.1"}, {}, "warn", "computes on the processor", "update the driver 535.1"),
         ("GPU", H200, {"environ": {"JAX_PLATFORMS": "cpu"}}, "warn", "NVIDIA H200", "unset JAX_PLATFORMS"),
         ("GPU", {}, {}, "ok", "no GPU: NVML library not found", ""),

@@ -257,6 +257,20 @@ def test_near_the_limit_the_proportional_set_size_is_read_anew() -> None:
                 assert time.monotonic() < deadline
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="PSS is Linux's")
+def test_the_proportional_set_size_is_read_anew_when_the_tree_has_grown() -> None:
+    cadence = Cadence(sample_s=3600.0, scan_s=0.0, pss_s=3600.0, own_share=float("inf"), changed_share=float("inf"))
+    with monitoring(cadence) as monitor:
+        monitor.start_interval()
+        first = monitor.end_interval()
+        assert first.pss_bytes is not None
+        size_bytes = max(64 * MIB, first.rss_bytes)
+        with child(f"held = bytearray(b'x') * {size_bytes}"):
+            deadline = time.monotonic() + 20
+            while (monitor.end_interval().pss_bytes or 0) < first.pss_bytes + 0.9 * size_bytes:
+                assert time.monotonic() < deadline
+
+
 def test_what_is_left_to_anybody_is_told_whoever_takes_it() -> None:
     left = iter([9, 7, 5, 3])
     with monitoring(read_available_bytes=lambda: next(left)) as monitor:  # once as it is made

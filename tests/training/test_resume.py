@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from fake_envs import small_spec
 
-from paceline.errors import PlanError
+from paceline.errors import PlanError, ResultsError
 from paceline.measure.result import IterationRecord, LedgerRecord
 from paceline.measure.store import RunFolder
 from paceline.spec import Budget, Plan, RunSpec
 from paceline.training.checkpoint import Checkpoint
-from paceline.training.resume import check_budget_is_left, earlier_records, resumption, trained_s
+from paceline.training.resume import check_budget_is_left, check_same_run, earlier_records, resumption, trained_s
 
 A = small_spec("CartPole-v1")
 B = A.model_copy(update={"plan": Plan(num_envs_per_env_runner=8, learner_threads=1, device="cpu")})
@@ -104,6 +104,11 @@ def test_a_change_that_left_no_checkpoint_changed_nothing(folder: RunFolder) -> 
 def test_a_budget_that_is_spent_is_refused(budget: Budget, sentence: str) -> None:
     with pytest.raises(PlanError, match=sentence):
         check_budget_is_left(budget, 64, 640, 10, 90.0)
+
+
+def test_a_run_is_not_continued_with_another_seed() -> None:
+    with pytest.raises(ResultsError, match="expected seed 0 as the run has had so far, got 9"):
+        check_same_run(checkpoint(A, 2), A.model_copy(update={"seed": 9}))
 
 
 @pytest.mark.parametrize("budget", [Budget(total_steps=704), Budget(iterations=11), Budget(minutes=1.51)])

@@ -42,6 +42,7 @@ def test_durations(seconds: float, text: str) -> None:
     ("fields", "text"),
     [
         ({}, "training ppo on CartPole-v1: 4 envs in the learner's process, batch 64, 1,000,000 steps, seed 0"),
+        ({"budget": Budget(total_steps=1000)}, "batch 64, 960 steps (1,000 in whole iterations of 64), seed 0"),
         ({"budget": Budget(minutes=1.5), "seed": 3}, "1.5 min, seed 3"),
         ({"budget": Budget(iterations=7)}, "7 iterations"),
         ({"plan": Plan(num_env_runners=2, num_envs_per_env_runner=8)}, "2 runners x 8 envs (shm), batch"),

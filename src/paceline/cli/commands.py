@@ -329,8 +329,13 @@ def _version_of(out: Path) -> tuple[int, int] | None:
 
 
 def _print_train_report(paths: ReportPaths) -> None:
+    from paceline.measure.result import Results
+    from paceline.measure.store import load_results
+
     out = paths.text.parent
     print(f"\n{paths.verdict}\n\nreport      {paths.text}\ndashboard   {paths.picture}\npage        {paths.page}")
+    if not load_results(out, Results).experiment_info.complete:
+        print(f"go on       paceline train --resume {shlex.quote(str(out))}")
     if (out / "checkpoints").is_dir():
         print(
             f"checkpoints {out / 'checkpoints'}\nnext        paceline evaluate {shlex.quote(str(out))} --episodes 100"

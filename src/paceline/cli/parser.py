@@ -367,7 +367,9 @@ def _add_evaluate(commands: Any) -> None:
         "--seed", type=_whole_number, default=1_000_003, help="seed of environments and sampled actions"
     )
     parser.add_argument(
-        "--video", metavar="FOLDER", help="film three episodes, as MP4 files in this folder; needs MoviePy"
+        "--video",
+        metavar="FOLDER",
+        help="film three episodes, as MP4 files in this folder; needs MoviePy (pip install moviepy pygame)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

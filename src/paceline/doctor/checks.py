@@ -79,9 +79,9 @@ def _check_gpu(machine: Machine, around: Surroundings) -> Check:
     if forced:
         mend = f"unset JAX_PLATFORMS (now {forced!r})"
     elif machine.gpu_driver and _leading_int(machine.gpu_driver) < 580:
-        mend = f'update the driver {machine.gpu_driver} to 580 or newer and pip install "paceline[cuda13]"'
+        mend = f'update the driver {machine.gpu_driver} to 580 or newer and pip install "jax[cuda13]"'
     else:
-        mend = 'pip install "paceline[cuda13]"'
+        mend = 'pip install "jax[cuda13]"'
     return Check("GPU", "warn", f"{names} is there, but JAX computes on the processor", mend)
 
 

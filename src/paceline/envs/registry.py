@@ -266,6 +266,8 @@ def _import_user_module(module_name: str, name: str) -> Any:
             families = [synthetic.PREFIX.rstrip(":")]
             near = difflib.get_close_matches(module_name, families, n=1, cutoff=0.6)
             hint = f"did you mean {near[0]}:..?" if near else "check the name, or install its package"
+            if module_name.endswith(".py"):
+                hint = f"leave out .py: {name.replace('.py:', ':')}"
             raise EnvNotFoundError(
                 f"expected an importable module or a family of paceline before the colon of {name!r}, got "
                 f"{module_name!r}; {hint}"

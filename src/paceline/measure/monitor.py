@@ -34,6 +34,8 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 PSS_MATTERS_FROM = 0.80
 """Share of the memory limit from which resident memory, an upper bound, no longer tells that there is no danger."""
+PSS_IS_STALE_FROM = 0.25
+"""Change of resident memory, as a share, from which the last proportional set size is of another time."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Cadence:
         own_share: share of one core that these five may take together; what costs more happens less often.
         near_limit_pss_s: as ``pss_s``, while resident memory is above :data:`PSS_MATTERS_FROM` of the limit.
         near_limit_share: share of one core that the proportional set size may take then.
+        changed_share: the same while resident memory is another than when it was last read, by a quarter or more.
     """
 
     sample_s: float = 1.0
@@ -61,6 +64,7 @@ class Cadence:
     own_share: float = 0.002
     near_limit_pss_s: float = 5.0
     near_limit_share: float = 0.05
+    changed_share: float = 0.02
 
 
 class ProcessTreeMonitor:
@@ -113,6 +117,7 @@ class ProcessTreeMonitor:
         self._available = Throttle(cadence.available_s, share)
         self._pss = Throttle(cadence.pss_s, share)
         self._pss_near_limit = Throttle(cadence.near_limit_pss_s, cadence.near_limit_share)
+        self._pss_changed = Throttle(cadence.scan_s, cadence.changed_share)
         self._gpu = Throttle(cadence.gpu_s, share)
         self._read_available_bytes = read_available_bytes
         self._gpu_reader = gpu_reader or GpuReader()
@@ -123,6 +128,7 @@ class ProcessTreeMonitor:
         self._peak_rss_bytes = 0
         self._available_bytes: int | None = None
         self._pss_bytes: int | None = None
+        self._rss_bytes_at_pss = 0
         self._peak_pss_bytes: int | None = None
         self._gpu_readings: list[tuple[GpuSample, ...]] = []
         self._own_cpu_s = 0.0
@@ -204,7 +210,7 @@ class ProcessTreeMonitor:
 
     def _read_first(self) -> None:
         """Read what the background thread has not read yet, so that even a short run has figures."""
-        if self._pss_bytes is None:
+        if self._pss_bytes is None or self._memory_changed():
             self._read_pss()
         if not self._gpu_readings:
             self._read_gpus()
@@ -258,15 +264,23 @@ class ProcessTreeMonitor:
     def _read_pss(self) -> None:
         """Read the proportional set size if that is due. Takes the lock only to store it."""
         near_limit = self._rss_bytes() >= PSS_MATTERS_FROM * self.memory_limit_bytes
-        if self._pss.due() or (near_limit and self._pss_near_limit.due()):
+        is_due = self._pss.due() or (near_limit and self._pss_near_limit.due())
+        if is_due or (self._memory_changed() and self._pss_changed.due()):
             begin_s = time.thread_time()
-            with self._pss.measure(), self._pss_near_limit.measure():
+            rss_bytes = self._rss_bytes()
+            with self._pss.measure(), self._pss_near_limit.measure(), self._pss_changed.measure():
                 pss_bytes = sum_pss_bytes(list(self._members))
             with self._lock:
                 self._pss_bytes = pss_bytes
+                self._rss_bytes_at_pss = rss_bytes
                 if pss_bytes is not None:
                     self._peak_pss_bytes = max(self._peak_pss_bytes or 0, pss_bytes)
                 self._own_cpu_s += time.thread_time() - begin_s
+
+    def _memory_changed(self) -> bool:
+        """Return whether the last reading of the proportional set size is of another time: runners that load JAX."""
+        rss_bytes = self._rss_bytes()
+        return abs(rss_bytes - self._rss_bytes_at_pss) > PSS_IS_STALE_FROM * max(rss_bytes, self._rss_bytes_at_pss)
 
     def _read_gpus(self) -> None:
         """Read the GPUs if that is due. Takes the lock only to store it."""

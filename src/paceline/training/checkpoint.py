@@ -25,6 +25,7 @@ from safetensors.numpy import load_file, save_file
 
 from paceline.errors import OutputError, ResultsError
 from paceline.measure.result import dump_json
+from paceline.measure.store import SPEC_FILE
 
 FORMAT = "paceline.checkpoint"
 FORMAT_VERSION = 1
@@ -136,10 +137,13 @@ class CheckpointStore:
                 problem = problem or error
         if problem:
             raise problem
-        raise ResultsError(
-            f"{self.folder}: expected checkpoints of a training run, found none; give the --out folder of "
-            f"`paceline train`"
+        run = self.folder.parent
+        what = (
+            f"the run was stopped before its first; go on with `paceline train --resume {run}`"
+            if (run / SPEC_FILE).is_file()
+            else "give the --out folder of `paceline train`"
         )
+        raise ResultsError(f"{self.folder}: expected checkpoints of a training run, found none; {what}")
 
     def best(self) -> Checkpoint:
         """Return the readable checkpoint with the highest score, or the newest if none has one.

@@ -20,13 +20,14 @@ def check_same_run(checkpoint: Checkpoint, spec: RunSpec) -> None:
     """Refuse to continue a run as another one; plan, budget and learning rate may change, open fields may be anything.
 
     Raises:
-        ResultsError: environment, algorithm, network, optimiser or what is normalised differ.
+        ResultsError: environment, algorithm, seed, network, optimiser or what is normalised differ.
     """
     before = _spec_of(checkpoint)
     for name, old, new in (
         ("env.id", before.env.id, spec.env.id),
         ("env.kwargs", before.env.kwargs, spec.env.kwargs),
         ("algo.name", before.algo.name, spec.algo.name),
+        ("seed", before.seed, spec.seed),
         *(
             # These decide which arrays an update carries along: without them there is nothing to go on from.
             (f"algo.{field}", getattr(before.algo, field, None), getattr(spec.algo, field, None))

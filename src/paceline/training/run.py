@@ -64,7 +64,8 @@ def train(
         display: what to show; nothing by default.
         command: the command line, to be recorded.
         wandb: project of Weights & Biases to send the curves to; None: nothing is sent.
-        **fields: fields of ``RunSpec`` (``algo``, ``plan``, ``budget``, ``seed``); they replace those of ``spec``.
+        **fields: fields of ``RunSpec`` (``algo``, by its name or as a whole, ``plan``, ``budget``, ``seed``); they
+            replace those of ``spec``.
             Without a plan, one is chosen that suits the environment and the machine.
 
     Returns:
@@ -91,6 +92,8 @@ def train(
 
 
 def _as_run(env: RunSpec | EnvSpec | str | Callable[..., Any], fields: dict[str, Any]) -> RunSpec:
+    if isinstance(fields.get("algo"), str):
+        fields = {**fields, "algo": {"name": fields["algo"]}}
     if isinstance(env, RunSpec):
         return build_spec(RunSpec, {**env.model_dump(), **fields}, source="train") if fields else env
     if not isinstance(env, str):

@@ -78,6 +78,6 @@ def _choose_device(jax: Any, plan: Plan) -> Any:
         return jax.devices(wanted)[0] if wanted else jax.devices()[0]
     except RuntimeError:
         raise PlanError(
-            'device gpu was asked for, but JAX sees none; install the CUDA build with pip install "paceline[cuda13]", '
+            'device gpu was asked for, but JAX sees none; install the CUDA build with pip install "jax[cuda13]", '
             "or use device cpu"
         ) from None

@@ -36,7 +36,7 @@ def describe(spec: RunSpec) -> str:
     where = (
         f"{plan.num_env_runners} runners x {plan.num_envs_per_env_runner} envs ({plan.resolved_backend})"
         if plan.num_env_runners
-        else f"{plan.num_envs} envs in the learner's process"
+        else f"{plan.num_envs} {'env' if plan.num_envs == 1 else 'envs'} in the learner's process"
     )
     if plan.inference == "runner":
         where += ", each with a copy of the policy"
@@ -44,7 +44,10 @@ def describe(spec: RunSpec) -> str:
         where += {"pipelined": ", pipelined", "async": ", asynchronous (not deterministic)"}[plan.schedule]
     budget = spec.budget
     if budget.total_steps is not None:
-        until = f"{budget.total_steps:,} steps"
+        planned = budget.planned_env_steps(spec.algo.steps_per_iteration or 1)
+        until = f"{planned:,} steps"
+        if planned != budget.total_steps:
+            until += f" ({budget.total_steps:,} in whole iterations of {spec.algo.steps_per_iteration:,})"
     elif budget.minutes is not None:
         until = f"{budget.minutes:g} min"
     else:

@@ -27,8 +27,8 @@ def check_can_film(env: EnvSpec, folder: Path) -> None:
     """
     if importlib.util.find_spec("moviepy") is None:
         raise RequestError(
-            "expected MoviePy for --video, got a Python without it; install it with pip install moviepy, or leave out "
-            "--video"
+            "expected MoviePy for --video, got a Python without it; install it with pip install moviepy pygame, or "
+            "leave out --video"
         )
     try:
         with warnings.catch_warnings():

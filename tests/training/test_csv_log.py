@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import pytest
+from full_disk import files_up_to
 
-from paceline.errors import OutputError
 from paceline.measure.ledger import PHASES, UNATTRIBUTED
 from paceline.measure.result import IterationRecord, LedgerRecord
 from paceline.training.csv_log import COLUMNS, CsvLog
@@ -51,7 +50,34 @@ def test_a_resumed_run_replaces_what_it_does_again(tmp_path: Path) -> None:
     assert [(row["iteration"], row["sps"]) for row in rows(tmp_path)] == [("0", "32.0"), ("1", "32.0"), ("2", "99.0")]
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_a_problem_and_no_error(tmp_path: Path) -> None:
     (tmp_path / "progress.csv").mkdir()
-    with pytest.raises(OutputError, match=r"progress\.csv: cannot be written"):
-        CsvLog(tmp_path)
+    log = CsvLog(tmp_path)
+    log.write(record(0), None)
+    log.close()
+    assert log.problem.startswith(f"{tmp_path / 'progress.csv'}: cannot be written: ")
+
+
+def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
+    log = CsvLog(tmp_path)
+    header = (tmp_path / "progress.csv").stat().st_size
+    log.write(record(0), None)
+    line = (tmp_path / "progress.csv").stat().st_size - header
+    with files_up_to(header + line + line // 2):
+        log.write(record(1), None)
+        log.write(record(2), None)
+        log.close()
+    assert "cannot be written: File too large" in log.problem
+    assert [row["iteration"] for row in rows(tmp_path)] == ["0"]
+
+
+def test_a_resumed_run_without_room_keeps_the_lines_it_had(tmp_path: Path) -> None:
+    log = CsvLog(tmp_path)
+    log.write(record(0), None)
+    log.close()
+    with files_up_to(10):
+        log = CsvLog(tmp_path, next_iteration=1)
+    log.write(record(1), None)
+    log.close()
+    assert log.problem
+    assert [row["iteration"] for row in rows(tmp_path)] == ["0"]

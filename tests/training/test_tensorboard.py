@@ -5,12 +5,15 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from full_disk import files_up_to
 from tensorboardX.proto import event_pb2
+from tensorboardX.record_writer import masked_crc32c
 
 from paceline.measure.result import IterationRecord, LedgerRecord
 from paceline.training.tensorboard import TensorBoardLog
@@ -68,6 +71,50 @@ def test_a_resumed_run_hides_what_it_writes_again(
     log.close()
     starts = [event.step for event in raw_events(tmp_path) if event.session_log.status == event_pb2.SessionLog.START]
     assert starts == hidden_from  # TensorBoard drops earlier files' points at this step and beyond
+
+
+def test_no_thread_writes(tmp_path: Path) -> None:
+    before = threading.active_count()
+    log = TensorBoardLog(tmp_path)
+    log.write(record(100, None), None)
+    assert threading.active_count() == before
+    assert {step for _, step, _ in events(tmp_path)} == {100}  # while the run goes on
+    log.close()
+
+
+def test_every_record_has_its_checksums(tmp_path: Path) -> None:
+    log = TensorBoardLog(tmp_path)
+    log.write(record(100, 3.5), 2.5)
+    log.close()
+    (file,) = tmp_path.iterdir()
+    data = file.read_bytes()
+    while data:
+        (length,) = struct.unpack("<Q", data[:8])
+        event = data[12 : 12 + length]
+        assert struct.unpack("<I", data[8:12]) == (masked_crc32c(data[:8]),)
+        assert struct.unpack("<I", data[12 + length : 16 + length]) == (masked_crc32c(event),)
+        data = data[16 + length :]
+
+
+def test_a_full_disk_is_a_problem_and_no_error(tmp_path: Path) -> None:
+    log = TensorBoardLog(tmp_path)
+    log.write(record(100, None), None)
+    (file,) = tmp_path.iterdir()
+    with files_up_to(file.stat().st_size + 20):
+        for steps in range(200, 5000, 100):  # more than any queue holds
+            log.write(record(steps, None), None)
+        log.close()
+    assert log.problem.startswith(f"{file}: cannot be written: File too large; training goes on")
+    assert {step for _, step, _ in events(tmp_path)} == {100}
+
+
+@pytest.mark.parametrize("done_steps", [None, 100])
+def test_a_folder_that_cannot_be_made_is_a_problem_and_no_error(done_steps: int | None, tmp_path: Path) -> None:
+    (tmp_path / "tb").write_text("in the way")
+    log = TensorBoardLog(tmp_path / "tb", done_steps)
+    log.write(record(200, None), None)
+    log.close()
+    assert "cannot be written" in log.problem
 
 
 def test_pytorch_is_not_imported_for_it(tmp_path: Path) -> None:

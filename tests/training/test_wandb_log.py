@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from fake_display import Listener
 from fake_envs import small_spec
 
 import paceline
@@ -72,8 +73,11 @@ def test_nothing_is_sent_unless_asked(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_connection_that_breaks_does_not_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = Project(answers=False)
     install(project, monkeypatch)
-    result = paceline.train(small_spec(ENV, budget=Budget(iterations=2)), out=tmp_path / "mine", wandb="pace")
+    display = Listener()
+    spec = small_spec(ENV, budget=Budget(iterations=2))
+    result = paceline.train(spec, out=tmp_path / "mine", wandb="pace", display=display)
     assert (result.outcome, len(project.points)) == ("ok", 1)
+    assert display.messages == ["Weights & Biases lacks part of this run: ConnectionError: gone"]
 
 
 def test_a_project_that_does_not_start_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
-from paceline.errors import OutputError
 from paceline.measure.ledger import PHASES, UNATTRIBUTED
 from paceline.measure.result import IterationRecord
-from paceline.measure.store import CSV_FILE, write_atomically
+from paceline.measure.store import CSV_FILE
+from paceline.training.log_file import LogFile
 
 _BEFORE_PHASES = (
     "iteration", "total_env_steps", "wall_s", "sps", "episode_return_mean", "episode_length_mean", "num_episodes",
@@ -25,45 +26,36 @@ class CsvLog:
     Args:
         folder: the run's folder.
         next_iteration: of the run; lines of this and later iterations, which are run again, are taken out.
-
-    Raises:
-        OutputError: the file cannot be written.
     """
 
     def __init__(self, folder: Path, next_iteration: int = 0) -> None:
         path = folder / CSV_FILE
-        try:
-            whole = io.StringIO(newline="")
-            csv.writer(whole, lineterminator="\n").writerows([COLUMNS, *_lines_before(path, next_iteration)])
-            write_atomically(path, whole.getvalue().encode())
-            self._file = path.open("a", encoding="utf-8", newline="")
-            self._writer = csv.writer(self._file, lineterminator="\n")
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written: {error.strerror}; free some space, then --resume") from None
+        self._file = LogFile(path, lambda: _as_csv([COLUMNS, *_lines_before(path, next_iteration)]))
+
+    @property
+    def problem(self) -> str:
+        """Why the file is not written any more, in a sentence; empty while it is."""
+        return self._file.problem
 
     def write(self, record: IterationRecord, recent_return: float | None) -> None:
-        """Append an iteration.
-
-        Raises:
-            OutputError: the file cannot be written.
-        """
+        """Append an iteration; if that fails, ``problem`` says why, and nothing more is written."""
         phases = record.ledger.phases
         known = {
             **{name: getattr(record, name) for name in _BEFORE_PHASES if name != "lag_mean"},
             "lag_mean": record.metrics.get("lag_mean"),
             **{f"{phase}_s": phases.get(phase, 0.0) for phase in (*PHASES, UNATTRIBUTED)},
         }
-        try:
-            self._writer.writerow(["" if known[name] is None else known[name] for name in COLUMNS])
-            self._file.flush()
-        except OSError as error:
-            raise OutputError(
-                f"{self._file.name}: cannot be written: {error.strerror}; free some space, then --resume"
-            ) from None
+        self._file.append(_as_csv([["" if known[name] is None else known[name] for name in COLUMNS]]))
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _as_csv(rows: Iterable[Iterable[object]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
 
 
 def _lines_before(path: Path, next_iteration: int) -> list[list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -130,9 +130,8 @@ def _train(
             check_budget_is_left(spec.budget, driver.steps_per_iteration, *done)
         saver = Saver(spec, driver, store)
         logs: list[RunLog] = []
-        sent = None if wandb is None else stack.enter_context(contextlib.closing(WandbLog(wandb, folder.path, spec)))
-        if sent is not None:
-            logs.append(sent)
+        if wandb is not None:
+            logs.append(stack.enter_context(contextlib.closing(WandbLog(wandb, folder.path, spec))))
         folder.write_spec(spec)
         with contextlib.suppress(OSError):
             display.begin(spec)
@@ -170,11 +169,12 @@ def _train(
         ledger.start()
         monitor.start_interval()
         outcome, message, failure = loop.run()
-        if sent is not None and sent.problem:
-            loop.say(f"Weights & Biases lacks part of this run: {sent.problem}")
         recorder.compile_s += driver.late_compile_s
         result = recorder.result(outcome, message)
-        folder.write_results(Results(experiment_info=_info(spec, machine, outcome, command), experiments=(result,)))
+        try:
+            folder.write_results(Results(experiment_info=_info(spec, machine, outcome, command), experiments=(result,)))
+        except OutputError as error:
+            failure = loop.graver(failure, error)
     if failure is not None:
         raise failure
     return result
@@ -190,7 +190,7 @@ class _Loop:
     recorder: RunRecorder
     saver: Saver
     folder: RunFolder
-    logs: Sequence[RunLog]
+    logs: list[RunLog]
     display: Display
     interrupts: Interrupts
     trained_before_s: float
@@ -212,11 +212,15 @@ class _Loop:
         try:
             self._save_last(failure)
         except OutputError as error:
-            if failure is None or isinstance(failure, KeyboardInterrupt):
-                failure = error  # whoever stops a run must hear that its last steps are not saved
-            else:
-                self.say(str(error))
+            failure = self.graver(failure, error)
         return (*_ending(failure), failure)
+
+    def graver(self, failure: BaseException | None, unsaved: OutputError) -> BaseException:
+        """Return what the run ends with, now that something could not be saved, too; what it hides is said."""
+        if failure is None or isinstance(failure, KeyboardInterrupt):
+            return unsaved  # whoever stops a run must hear that its last steps are not saved
+        self.say(str(unsaved))
+        return failure
 
     def say(self, text: str) -> None:
         """Show ``text``; a reader that has gone away (``| head``) must not end the run."""
@@ -256,13 +260,20 @@ class _Loop:
         self.folder.append_progress(
             {"kind": "iteration", "trial": self.recorder.name, **record.model_dump(mode="json")}
         )
-        for log in self.logs:
-            log.write(record, recent)
+        self._write_curves(record, recent)
         progress, elapsed_s = self._progress(), time.monotonic() - self._begin_s
         gained = max(progress - self._first_progress, 1e-9)
         remaining_s = elapsed_s / gained * max(0.0, 1.0 - progress)
         with contextlib.suppress(OSError):
             self.display.iteration(Status(record, recent, self.recorder.best_return, progress, elapsed_s, remaining_s))
+
+    def _write_curves(self, record: IterationRecord, recent: float | None) -> None:
+        """Write to every log of scalars; one that fails is told of once, and left alone from then on."""
+        for log in tuple(self.logs):
+            log.write(record, recent)
+            if log.problem:
+                self.say(log.problem)
+                self.logs.remove(log)
 
     @property
     def _wall_s(self) -> float:

@@ -8,13 +8,17 @@ from paceline.measure.result import IterationRecord
 
 
 class RunLog(Protocol):
-    """Somewhere that iterations are written to."""
+    """Somewhere that iterations are written to: a convenience, which must never end, hold up or hide a run."""
+
+    @property
+    def problem(self) -> str:
+        """Why iterations are not written any more, in a sentence; empty while they are."""
 
     def write(self, record: IterationRecord, recent_return: float | None) -> None:
-        """Write an iteration."""
+        """Write an iteration; what fails is told by ``problem`` and not tried again."""
 
     def close(self) -> None:
-        """Flush and close; may be called once."""
+        """Close; called once. What fails is not raised."""
 
 
 def scalars_of(record: IterationRecord, recent_return: float | None) -> dict[str, float]:

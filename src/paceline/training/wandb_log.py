@@ -64,11 +64,15 @@ class WandbLog:
             try:
                 self._run.log(scalars_of(record, recent_return), step=record.total_env_steps)
             except Exception as error:  # a log must not end the run
-                self.problem = f"{type(error).__name__}: {error}"
+                self._give_up(error)
 
     def close(self) -> None:
         """Finish the run there."""
         try:
             self._run.finish()
         except Exception as error:  # everything that matters is on disk
-            self.problem = self.problem or f"{type(error).__name__}: {error}"
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        lacks = "Weights & Biases lacks part of this run"
+        self.problem = self.problem or f"{lacks}: {type(error).__name__}: {error}"

@@ -58,6 +58,7 @@ def test_queries_are_read() -> None:
         ("synthetic:nothing-alike", "known-return"),
         ("synthetik:busy", "did you mean synthetic:..?"),
         ("no_such_module:Env", "got 'no_such_module'"),
+        ("my_env.py:Walk", "leave out .py: my_env:Walk"),
         ("gymnasium.envs.classic_control:CartPolEnv", "did you mean CartPoleEnv"),
         ("", "is called ''"),
         ("weird name", "is called 'weird name'"),

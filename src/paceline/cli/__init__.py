@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from paceline.cli.parser import parse
-from paceline.errors import PacelineError
+from paceline.errors import OutputError, PacelineError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,12 +32,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("; ".join(["stopped", *map(str, stop.args)]), file=sys.stderr)  # a command may say what is saved
         return 130
     except BrokenPipeError:
-        # The reader (`| head`) has gone: nothing is wrong. Keep Python from complaining when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (`| head`) has gone: nothing is wrong.
+        _drop_output()
         return 0
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _drop_output()  # what is still to be flushed would fail as well
+            text = f"expected room for what is written, got: {error}; free some space, or send the output elsewhere"
+            return _fail(OutputError(text), debug=debug)
         print(
             f"paceline: error: {type(error).__name__}: {error}; this is a bug in paceline, run again with --debug for "
             f"the traceback",
@@ -65,6 +70,11 @@ def _stop_on_signals() -> dict[signal.Signals, Any]:
         return {}
     former = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     return {number: handler for number, handler in former.items() if handler is not None}
+
+
+def _drop_output() -> None:
+    """Keep Python from complaining about standard output when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(error: PacelineError, *, debug: bool) -> int:

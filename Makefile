@@ -50,7 +50,7 @@ demo: $(VENV)/.installed
 		--batch-size 16384 --minibatch-size 512 --out $(FOLDER)/train
 	$(BIN)/paceline evaluate $(FOLDER)/train --episodes 10
 	@echo
-	@head -n 12 $(FOLDER)/sweep/report.txt
+	@sed -n '1,/\* fastest/p' $(FOLDER)/sweep/report.txt
 	@echo "sweep report: $(FOLDER)/sweep/report.html    training report: $(FOLDER)/train/report.html"
 
 train: $(VENV)/.installed

@@ -317,7 +317,7 @@ def _reason(
             reason += " It is the baseline itself: no parallel plan that was measured is this efficient."
     if tied:
         names = ", ".join(other.label for other in tied)
-        reason += f" Cannot tell it from {names}; it is taken because it needs less."
+        reason += f" It is taken before {names}: within {TIED_WITHIN:.0%}, not to be told apart, and it needs less."
     faster = [other for other in qualifying if _speedup(other) > _speedup(row) and other not in tied]
     if faster:
         best = max(faster, key=_speedup)

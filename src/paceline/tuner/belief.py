@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg import solve_triangular
 
 Floats = NDArray[np.float64]
 
@@ -35,9 +35,23 @@ DRIFT_TAU_S = 60.0
 """How long drift takes to be forgotten."""
 _PRIOR_LOG_SD = 1.5
 """Of each sigma around the middle of its grid, in natural logarithms; wide."""
-_BURST_SDS = 3.0
-"""A slice that is slower by more than this many standard deviations than the others say was disturbed."""
+_NU = 4.0
+_MOST_REWEIGHTINGS = 10
+_SETTLED = 0.05
 _JITTER = 1e-10
+_NEGLIGIBLE = 1e-3
+
+_GRID = np.array(list(itertools.product(NOISE_SDS, PROCESS_SDS, DRIFT_SDS)))  # [G, 3]
+_WEIGHT_GRID = np.array(list(itertools.product(NOISE_SDS, PROCESS_SDS[1:2], DRIFT_SDS)))  # [G', 3]
+_GRID_WEIGHTS = np.array(
+    [
+        noise * len(DRIFT_SDS) + drift
+        for noise in range(len(NOISE_SDS))
+        for _ in PROCESS_SDS
+        for drift in range(len(DRIFT_SDS))
+    ]
+)
+"""Row of the second grid whose weights a row of the first one takes, ``[G]``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +104,7 @@ class Belief:
         self._prediction = np.asarray(prediction, np.float64)
         self._covariance = np.asarray(covariance, np.float64)
         self._slices: list[Slice] = []
+        self._weights: Floats = np.ones((len(_WEIGHT_GRID), 0))
         self._posteriors: list[_Posterior] | None = None
 
     @property
@@ -151,82 +166,89 @@ class Belief:
             middle = Sigmas(NOISE_SDS[2], PROCESS_SDS[1], DRIFT_SDS[1])
             return [_Posterior(1.0, middle, self._prediction, _root(self._covariance))]
         data = _Data(self._slices, self._prediction, self._covariance)
-        weights = np.ones(len(self._slices))
-        grid = [Sigmas(*sds) for sds in itertools.product(NOISE_SDS, PROCESS_SDS, DRIFT_SDS)]
-        for _ in range(2):  # once to see which slices stand out, once without them
-            fits = [data.solve(sigmas, weights) for sigmas in grid]
-            evidence = np.array([fit.log_likelihood + _log_prior(fit.sigmas) for fit in fits])
-            best = fits[int(np.argmax(evidence))]
-            weights = data.weights(best, weights)
-        shares = np.exp(evidence - evidence.max())
+        self._weights = data.settled_weights(self._weights)
+        fit = data.solve(_GRID, self._weights[_GRID_WEIGHTS])
+        shares = np.exp(fit.evidence - fit.evidence.max())
+        shares[shares < _NEGLIGIBLE * shares.sum()] = 0.0
         shares /= shares.sum()
-        kept = shares > 1e-3
-        found = []
-        for share, fit in zip(shares[kept] / shares[kept].sum(), itertools.compress(fits, kept), strict=True):
-            mean, covariance = data.posterior(fit)
-            found.append(_Posterior(float(share), fit.sigmas, mean, _root(covariance)))
-        return found
+        return [
+            _Posterior(float(shares[index]), Sigmas(*_GRID[index].tolist()), mean, _root(covariance))
+            for index in np.flatnonzero(shares)
+            for mean, covariance in [data.posterior(fit, int(index))]
+        ]
 
 
 @dataclass(frozen=True)
 class _Fit:
-    sigmas: Sigmas
-    factor: tuple[Floats, bool]
-    solved: Floats
-    log_likelihood: float
-    noise: Floats
+    """Of G points of the grid."""
+
+    factor: Floats  # [G, K, K], lower
+    solved: Floats  # [G, K]
+    evidence: Floats  # [G], a logarithm
 
 
 class _Data:
-    """Slices as arrays, and what follows from them for given sigmas."""
+    """K slices as arrays, and what follows from them for given sigmas."""
 
     def __init__(self, slices: Sequence[Slice], prediction: Floats, covariance: Floats) -> None:
-        self._which = np.array([piece.candidate for piece in slices])
+        which = np.array([piece.candidate for piece in slices])
         process = np.array([piece.process for piece in slices])
         time_s = np.array([piece.time_s for piece in slices])
         self._prediction, self._covariance = prediction, covariance
-        self._gap = np.array([piece.log_sps for piece in slices]) - prediction[self._which]
-        self._cross = covariance[:, self._which]
-        self._alike = covariance[np.ix_(self._which, self._which)]
+        self._gap = np.array([piece.log_sps for piece in slices]) - prediction[which]
+        self._cross = covariance[:, which]
+        self._alike = covariance[np.ix_(which, which)]
         self._same_process = (process[:, None] == process).astype(np.float64)
         self._nearness = np.exp(-np.abs(time_s[:, None] - time_s) / DRIFT_TAU_S)
 
-    def solve(self, sigmas: Sigmas, weights: Floats) -> _Fit:
-        noise = sigmas.noise**2 / weights
-        total = (
-            self._alike
-            + sigmas.process**2 * self._same_process
-            + sigmas.drift**2 * self._nearness
-            + np.diag(noise + _JITTER)
-        )
-        factor = cho_factor(total, lower=True, check_finite=False)
-        solved = cho_solve(factor, self._gap, check_finite=False)
-        log_determinant = 2.0 * float(np.log(np.diag(factor[0])).sum())
-        return _Fit(sigmas, factor, solved, -0.5 * (float(self._gap @ solved) + log_determinant), noise)
+    def solve(self, sigmas: Floats, weights: Floats) -> _Fit:
+        """Solve for all ``sigmas`` ``[G, 3]`` at once, with the slices' ``weights`` ``[G, K]``."""
+        noise, process, drift = np.square(sigmas.T[:, :, None, None])
+        total = self._alike + process * self._same_process + drift * self._nearness
+        rows = np.arange(len(self._gap))
+        total[:, rows, rows] += noise[:, :, 0] / weights + _JITTER
+        factor = np.linalg.cholesky(total)
+        solved = np.linalg.solve(total, self._gap[None, :, None])[..., 0]
+        log_determinant = 2.0 * np.log(factor[:, rows, rows]).sum(1)
+        likelihood = -0.5 * (solved @ self._gap + log_determinant)
+        # The prior of a weight is Gamma(nu/2, nu/2), which makes the noise Student's t.
+        of_weights = ((_NU / 2 - 1) * np.log(weights) - _NU / 2 * (weights - 1)).sum(1)
+        return _Fit(factor, solved, likelihood + of_weights + _log_prior(sigmas))
 
-    def weights(self, fit: _Fit, weights: Floats) -> Floats:
+    def settled_weights(self, before: Floats) -> Floats:
         """Return the weight of each slice: less than 1 for one that was slowed by a burst of something else.
 
-        What a slice's own noise is thought to be follows from the fit (noise_k times the k-th solved entry); Huber's
-        weight is taken of it, on the slow side alone: nothing makes a machine faster for a moment.
-        """
-        residual = fit.noise * fit.solved / np.sqrt(fit.noise)
-        slow = np.maximum(-residual, 0.0)
-        return np.where(slow > _BURST_SDS, weights * _BURST_SDS / np.maximum(slow, _BURST_SDS) / 4.0, weights)
+        They are those of Student's t with nu degrees of freedom, ``(nu + 1) / (nu + r^2)``, r being what a slice's own
+        noise is thought to be in units of the noise's standard deviation (Lange et al. 1989); on the slow side alone:
+        nothing makes a machine faster for a moment. What stands out depends on the noise, so there are weights for each
+        standard deviation of noise and drift.
 
-    def posterior(self, fit: _Fit) -> tuple[Floats, Floats]:
-        mean = self._prediction + self._cross @ fit.solved
-        half = solve_triangular(fit.factor[0], self._cross.T, lower=True, check_finite=False)
+        Args:
+            before: the weights of the slices that were known before, ``[G', <= K]``.
+        """
+        weights = np.ones((len(_WEIGHT_GRID), len(self._gap)))
+        weights[:, : before.shape[1]] = before
+        noise = _WEIGHT_GRID[:, :1]
+        for _ in range(_MOST_REWEIGHTINGS):
+            solved = self.solve(_WEIGHT_GRID, weights).solved
+            slow = np.maximum(-noise / weights * solved, 0.0)  # of the noise's standard deviation, as thought
+            after = np.minimum((_NU + 1.0) / (_NU + slow**2), 1.0)
+            change = float(np.abs(after - weights).max())
+            weights = after
+            if change < _SETTLED:
+                break
+        return weights
+
+    def posterior(self, fit: _Fit, index: int) -> tuple[Floats, Floats]:
+        """Return mean and covariance of all plans at one point of the grid."""
+        mean = self._prediction + self._cross @ fit.solved[index]
+        half = solve_triangular(fit.factor[index], self._cross.T, lower=True, check_finite=False)
         return mean, self._covariance - half.T @ half
 
 
-def _log_prior(sigmas: Sigmas) -> float:
-    gaps = (
-        np.log(sigmas.noise / NOISE_SDS[2]),
-        np.log(sigmas.process / PROCESS_SDS[1]),
-        np.log(sigmas.drift / DRIFT_SDS[1]),
-    )
-    return float(-0.5 * sum(gap**2 for gap in gaps) / _PRIOR_LOG_SD**2)
+def _log_prior(sigmas: Floats) -> Floats:
+    gaps = np.log(sigmas / np.array([NOISE_SDS[2], PROCESS_SDS[1], DRIFT_SDS[1]]))
+    return np.asarray(-0.5 * np.square(gaps).sum(-1) / _PRIOR_LOG_SD**2)
 
 
 def _root(covariance: Floats) -> Floats:

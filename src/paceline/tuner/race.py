@@ -28,6 +28,9 @@ from paceline.tuner.candidates import Candidate, Pruned, prior
 from paceline.tuner.decision import Decision, Weights, decide, worth
 
 _SAMPLES = 1000
+_AS_LONG = 4
+"""So many slices of a plan are of one length; the next ones are twice as long."""
+_LONGEST = 8
 _RESET_S = 6.0
 """The best so far is measured again beside another if its last slice is older than this."""
 
@@ -151,7 +154,7 @@ class _Race:
         self._open: dict[int, int] = {}  # candidate -> process
         self._last_s: dict[int, float] = {}
         self._begin_s = arena.now_s()
-        self._confirm_s = 0.0
+        self._start_factor = 1.0  # of what starts are expected to take
         self.outcome = Outcome(Belief(*prior(candidates)), Decision(None), set(range(len(candidates))))
 
     def go(self) -> None:
@@ -190,14 +193,16 @@ class _Race:
         else:
             return False
         first = self._open[candidate]
-        self._slice(candidate)
-        twin = self._arena.open(candidate)
-        if isinstance(twin, Failed) or candidate not in self._open:
+        if not self._slice(candidate):
             return bool(self.outcome.eligible)
+        twin = self._arena.open(candidate)
+        if isinstance(twin, Failed):
+            return True
         self.outcome.aa = (first, twin.process)
         try:
             for process in (twin.process, first, twin.process, first):
-                self._slice(candidate, process)
+                if not self._slice(candidate, process):
+                    break
         finally:
             self._arena.close(twin.process)
         return True
@@ -216,7 +221,7 @@ class _Race:
         worths = worth(self.outcome.belief.sample(_SAMPLES, self._random), self._candidates, self._weights)
         best = self._best(worths)
         if best is None:
-            return eligible[0]
+            return next(index for index in self._by_promise() if index in self.outcome.eligible)
         if float((worths[:, eligible].max(1) - worths[:, best]).mean()) < self._rules.enough:
             return None
         gain = np.maximum(worths - worths[:, [best]], 0.0).mean(0)
@@ -234,8 +239,8 @@ class _Race:
 
     def _cost_s(self, index: int) -> float:
         candidate = self._candidates[index]
-        slice_s = max(self._rules.slice_s, candidate.iteration_s)
-        return slice_s if index in self._open else candidate.start_s + 2 * slice_s
+        slice_s = max(self._slice_s(index), candidate.iteration_s)
+        return slice_s if index in self._open else self._start_factor * candidate.start_s + 2 * slice_s
 
     def _measure_beside_best(self, index: int) -> None:
         if index not in self._open and not self._start(index):
@@ -296,34 +301,43 @@ class _Race:
 
     def _affords(self, index: int) -> bool:
         left_s = self._begin_s + self._rules.budget_s - self._arena.now_s()
-        return left_s >= self._candidates[index].start_s + 2 * max(
-            self._rules.slice_s, self._candidates[index].iteration_s
-        )
+        one = self._candidates[index]
+        return left_s >= self._start_factor * one.start_s + 2 * max(self._rules.slice_s, one.iteration_s)
 
     # --- processes
 
     def _start(self, index: int) -> bool:
+        begin_s = self._arena.now_s()
         opened = self._arena.open(index)
         if isinstance(opened, Failed):
             self._failed(index, opened)
             return False
+        took = (self._arena.now_s() - begin_s) / max(self._candidates[index].start_s, 0.1)
+        self._start_factor += 0.3 * (took - self._start_factor)
         self._open[index] = opened.process
         self.outcome.rss_bytes[index] = max(self.outcome.rss_bytes.get(index, 0), opened.rss_bytes)
         self._tell("opened", index)
         return True
 
-    def _slice(self, index: int, process: int | None = None) -> None:
+    def _slice(self, index: int, process: int | None = None) -> bool:
+        """Measure a slice and return whether that worked."""
         number = self._open[index] if process is None else process
-        measured = self._arena.measure(number, self._rules.slice_s)
+        measured = self._arena.measure(number, self._slice_s(index))
         if isinstance(measured, Failed):
             if number == self._open.get(index):
                 del self._open[index]
             self._failed(index, measured)
-            return
+            return False
         self.outcome.measured.setdefault(index, []).append(measured)
         self.outcome.belief.learn(Slice(index, number, measured.time_s, math.log(measured.sps), measured.wall_s))
         self._last_s[index] = self._arena.now_s()
         self._tell("measured", index, measured=measured)
+        return True
+
+    def _slice_s(self, index: int) -> float:
+        """Return how long the next slice of a plan is: what is measured again and again is measured for longer."""
+        before = len(self.outcome.measured.get(index, ()))
+        return self._rules.slice_s * min(1 << before // _AS_LONG, _LONGEST)
 
     def _close(self, index: int) -> None:
         self._arena.close(self._open.pop(index))

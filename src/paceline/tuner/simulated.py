@@ -110,6 +110,9 @@ class SimulatedArena:
         troubles: what else happens.
         memory_bytes: what fits.
         seed: of everything random.
+
+    Attributes:
+        processes: number of each process that is alive -> its plan, and by how much it differs from its twins.
     """
 
     def __init__(
@@ -128,7 +131,7 @@ class SimulatedArena:
         self._random = np.random.default_rng(seed)
         self._now_s = 0.0
         self._drift = 0.0
-        self._processes: dict[int, tuple[int, float]] = {}
+        self.processes: dict[int, tuple[int, float]] = {}
         self._next = 0
 
     def now_s(self) -> float:
@@ -144,12 +147,12 @@ class SimulatedArena:
         if one.memory_bytes > self._memory_bytes:
             return Failed("oom", "its processes held too much")
         self._next += 1
-        self._processes[self._next] = (candidate, float(self._random.normal(0.0, self._troubles.process)))
+        self.processes[self._next] = (candidate, float(self._random.normal(0.0, self._troubles.process)))
         return Opened(self._next, one.memory_bytes)
 
     def measure(self, process: int, seconds: float) -> Measured | Failed:
         """Measure a slice."""
-        candidate, own = self._processes[process]
+        candidate, own = self.processes[process]
         iteration_s = self._candidates[candidate].iteration_s
         wall_s = iteration_s * max(1, math.ceil(seconds / iteration_s))
         log_sps = self._log_sps[candidate] + own + self._drift + self._random.normal(0.0, self._troubles.noise)
@@ -163,7 +166,7 @@ class SimulatedArena:
 
     def close(self, process: int) -> None:
         """End a process."""
-        self._processes.pop(process, None)
+        self.processes.pop(process, None)
 
     def _pass(self, seconds: float) -> None:
         self._now_s += seconds

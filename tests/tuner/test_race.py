@@ -1,0 +1,171 @@
+"""The race against simulated machines: whom it measures, whom it does not, and how it ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from made_plans import candidate, line_up
+
+from paceline.tuner.arena import Failed, Interrupted, Measured, Opened
+from paceline.tuner.candidates import Candidate
+from paceline.tuner.race import Event, Outcome, Rules, race
+from paceline.tuner.simulated import SimulatedArena, Troubles
+
+QUIET = Troubles(noise=0.005, process=0.003, drift=0.0, burst_chance=0.0)
+
+
+def run(
+    plans: Sequence[Candidate], speeds: Sequence[float], troubles: Troubles = QUIET, budget_s: float = 300.0,
+    *, memory_bytes: float = math.inf, baselines: Sequence[int] = (), **rules: Any,
+) -> tuple[Outcome, list[Event]]:  # fmt: skip
+    events: list[Event] = []
+    arena = SimulatedArena(plans, speeds, troubles, memory_bytes=memory_bytes)
+    outcome = race(
+        arena, plans, Rules(budget_s, **rules), baselines=baselines, on_event=lambda event, _: events.append(event)
+    )
+    assert not arena.processes, "all of them were ended"
+    assert arena.now_s() < 1.15 * budget_s
+    return outcome, events
+
+
+def test_the_fastest_plan_is_found_though_it_was_not_predicted() -> None:
+    plans = line_up([1000, 2000, 3000, 4000, 2500])
+    outcome, _ = run(plans, [1000, 2400, 5000, 3800, 2000])
+    assert outcome.decision.winner == 2
+    assert outcome.decision.certain
+    assert outcome.stopped == "sure"
+    assert 2 in outcome.confirmed
+
+
+def test_plans_that_cannot_win_are_not_measured() -> None:
+    speeds = [100.0 * 2**power for power in range(8)]
+    outcome, _ = run(line_up(speeds), speeds)
+    assert outcome.decision.winner == 7
+    assert len(outcome.measured) <= 4
+    assert 0 not in outcome.measured
+
+
+def test_the_first_plan_runs_twice_to_show_what_is_called_the_same() -> None:
+    outcome, _ = run(line_up([1000, 2000]), [1000, 2000])
+    assert outcome.aa is not None and outcome.aa[0] != outcome.aa[1]
+    assert {piece.candidate for piece in outcome.belief.slices if piece.process in outcome.aa} == {1}
+
+
+def test_baselines_are_confirmed_beside_the_finalists_in_processes_of_their_own() -> None:
+    plans = [candidate(0, 1, 300.0), *line_up([1000, 2000])]
+    outcome, _ = run(plans, [280, 1000, 2000], baselines=[0])
+    assert {0, 2} <= outcome.confirmed
+    processes = {piece.process for piece in outcome.belief.slices if piece.candidate == 0}
+    assert len(processes) >= 2
+    assert 0 in outcome.decision.beaten
+
+
+def test_the_best_so_far_is_measured_again_beside_others() -> None:
+    speeds = [1000.0, 1010.0, 1005.0, 1015.0]
+    outcome, _ = run(line_up(speeds), speeds, Troubles(noise=0.03, drift=0.1))
+    counts = sorted(len(slices) for slices in outcome.measured.values())
+    assert counts[-2] >= 8, "what cannot be told apart is measured in turns"
+
+
+def test_more_budget_tells_more() -> None:
+    speeds = [1000.0, 1060.0]
+    troubles = Troubles(noise=0.05, process=0.005, drift=0.0, burst_chance=0.0)
+    short, _ = run(line_up(speeds), speeds, troubles, 30.0)
+    long, _ = run(line_up(speeds), speeds, troubles, 600.0, confirmations=4)
+    widths = []
+    for outcome in (short, long):
+        ratio = next(one.ratio for one in outcome.decision.standings if one.candidate == 0)
+        widths.append(ratio[2] / ratio[1])
+    assert widths[1] < widths[0]
+
+
+def test_where_a_plan_ran_out_of_memory_larger_ones_are_skipped() -> None:
+    plans = [candidate(2, 1 << k, 1000.0 * (k + 1), memory_bytes=(k + 1) * 10**9) for k in range(6)]
+    outcome, events = run(plans, [1000.0 * (k + 1) for k in range(6)], memory_bytes=3.5e9)
+    assert outcome.decision.winner == 2
+    opened_too_large = [event for event in events if event.what == "failed"]
+    assert {event.candidate for event in opened_too_large} <= {3, 4, 5}
+    assert len(outcome.failures) + len(outcome.skipped) == 3
+    assert all("ran out of memory" in skipped.reason for skipped in outcome.skipped.values())
+
+
+def test_a_backend_that_fails_alike_twice_is_skipped() -> None:
+    shm = line_up([4000, 5000, 6000, 7000])
+    plans = [*shm, candidate(0, 8, 1000.0)]
+    troubles = Troubles(noise=0.005, drift=0.0, burst_chance=0.0, broken=frozenset({shm[0].kind}))
+    outcome, _ = run(plans, [4000, 5000, 6000, 7000, 1000], troubles)
+    assert outcome.decision.winner == 4
+    assert len(outcome.failures) == 2
+    assert {outcome.skipped[index].name for index in outcome.skipped} <= {one.name for one in shm}
+    assert "failed alike (EnvError)" in next(iter(outcome.skipped.values())).reason
+
+
+def test_nothing_that_can_be_started_is_no_winner() -> None:
+    plans = line_up([1000, 2000, 3000])
+    outcome, _ = run(plans, [1000, 2000, 3000], Troubles(broken=frozenset({plans[0].kind})))
+    assert outcome.decision.winner is None
+    assert outcome.stopped == "nothing"
+
+
+class StopsAfter(SimulatedArena):
+    """Is interrupted after some slices."""
+
+    left = 5
+
+    def measure(self, process: int, seconds: float) -> Measured | Failed:
+        self.left -= 1
+        if self.left < 0:
+            raise Interrupted
+        return super().measure(process, seconds)
+
+
+def test_an_interruption_leaves_the_best_so_far_and_no_process() -> None:
+    plans = line_up([1000, 2000, 3000])
+    arena = StopsAfter(plans, [1000, 2000, 3000], QUIET)
+    outcome = race(arena, plans, Rules(300.0))
+    assert outcome.stopped == "interrupted"
+    assert outcome.decision.winner == 2
+    assert not arena.processes
+
+
+class BreaksLater(SimulatedArena):
+    """The fastest plan dies when it is measured for the third time."""
+
+    seen = 0
+
+    def measure(self, process: int, seconds: float) -> Measured | Failed:
+        if self.processes[process][0] == 2:
+            self.seen += 1
+            if self.seen == 3:
+                del self.processes[process]
+                return Failed("crash", "it died", while_starting=False)
+        return super().measure(process, seconds)
+
+
+def test_a_plan_that_dies_under_way_cannot_win() -> None:
+    plans = line_up([1000, 2000, 3000])
+    arena = BreaksLater(plans, [1000, 2000, 3000], QUIET)
+    outcome = race(arena, plans, Rules(300.0))
+    assert outcome.decision.winner == 1
+    assert outcome.failures[2].message == "it died"
+    assert not outcome.skipped, "it worked before, so it is no fault of its backend"
+
+
+class Crowded(SimulatedArena):
+    most = 0
+
+    def open(self, candidate: int) -> Opened | Failed:
+        opened = super().open(candidate)
+        self.most = max(self.most, len(self.processes))
+        return opened
+
+
+@pytest.mark.parametrize(("rules", "most"), [({"max_open": 3}, 4), ({"max_memory_bytes": 3e9}, 5)])
+def test_no_more_processes_wait_than_there_is_room_for(rules: dict[str, Any], most: int) -> None:
+    plans = [candidate(2, 1 << k, 1000.0, memory_bytes=10**9) for k in range(8)]
+    arena = Crowded(plans, [1000.0 + k for k in range(8)], Troubles(noise=0.05))
+    race(arena, plans, Rules(200.0, **rules), baselines=())
+    assert 2 <= arena.most <= most

@@ -8,7 +8,7 @@ measurement of plan i, in process p, at time t, gives
     theta = prediction + residual,   residual ~ N(0, K)
     process ~ N(0, sigma_p^2)        the same plan in another process: memory layout, placement
     drift   ~ Ornstein-Uhlenbeck(sigma_d, tau)   heat, neighbours: common to whatever runs at about the same time
-    noise   ~ N(0, sigma_n^2)        slices that something else slowed down count for less
+    noise   ~ N(0, sigma_n^2 / sqrt(seconds))    slices that something else slowed down count for less
 
 All of it is linear and Gaussian, so the posterior is exact for given sigmas (Rasmussen and Williams 2006, eq. 2.23).
 The sigmas are not known: the posterior is averaged over a grid of them, weighed by marginal likelihood (eq. 2.30).
@@ -39,6 +39,7 @@ _NU = 4.0
 _MOST_REWEIGHTINGS = 10
 _SETTLED = 0.05
 _JITTER = 1e-10
+_SHORTEST_S = 0.1
 _NEGLIGIBLE = 1e-3
 
 _GRID = np.array(list(itertools.product(NOISE_SDS, PROCESS_SDS, DRIFT_SDS)))  # [G, 3]
@@ -199,6 +200,7 @@ class _Data:
         self._cross = covariance[:, which]
         self._alike = covariance[np.ix_(which, which)]
         self._same_process = (process[:, None] == process).astype(np.float64)
+        self._brevity = np.array([max(piece.wall_s, _SHORTEST_S) for piece in slices]) ** -0.5
         self._nearness = np.exp(-np.abs(time_s[:, None] - time_s) / DRIFT_TAU_S)
 
     def solve(self, sigmas: Floats, weights: Floats) -> _Fit:
@@ -206,7 +208,7 @@ class _Data:
         noise, process, drift = np.square(sigmas.T[:, :, None, None])
         total = self._alike + process * self._same_process + drift * self._nearness
         rows = np.arange(len(self._gap))
-        total[:, rows, rows] += noise[:, :, 0] / weights + _JITTER
+        total[:, rows, rows] += noise[:, :, 0] * self._brevity / weights + _JITTER
         factor = np.linalg.cholesky(total)
         solved = np.linalg.solve(total, self._gap[None, :, None])[..., 0]
         log_determinant = 2.0 * np.log(factor[:, rows, rows]).sum(1)
@@ -231,7 +233,7 @@ class _Data:
         noise = _WEIGHT_GRID[:, :1]
         for _ in range(_MOST_REWEIGHTINGS):
             solved = self.solve(_WEIGHT_GRID, weights).solved
-            slow = np.maximum(-noise / weights * solved, 0.0)  # of the noise's standard deviation, as thought
+            slow = np.maximum(-noise * np.sqrt(self._brevity) / weights * solved, 0.0)
             after = np.minimum((_NU + 1.0) / (_NU + slow**2), 1.0)
             change = float(np.abs(after - weights).max())
             weights = after

@@ -81,7 +81,7 @@ class Troubles:
     """What else a machine does; standard deviations are of log SPS.
 
     Attributes:
-        noise: from slice to slice.
+        noise: from slice to slice of a second; longer ones have less.
         process: from process to process.
         drift: of a slow walk.
         throttle_at_s: when the clock rate falls; None: never.
@@ -155,7 +155,8 @@ class SimulatedArena:
         candidate, own = self.processes[process]
         iteration_s = self._candidates[candidate].iteration_s
         wall_s = iteration_s * max(1, math.ceil(seconds / iteration_s))
-        log_sps = self._log_sps[candidate] + own + self._drift + self._random.normal(0.0, self._troubles.noise)
+        noise = self._random.normal(0.0, self._troubles.noise * wall_s**-0.3)
+        log_sps = self._log_sps[candidate] + own + self._drift + noise
         if self._random.random() < self._troubles.burst_chance:
             log_sps -= self._random.uniform(0.0, self._troubles.burst)
         if self._troubles.throttle_at_s is not None and self._now_s >= self._troubles.throttle_at_s:

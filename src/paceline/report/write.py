@@ -10,6 +10,7 @@ from paceline.analysis.standings import Standings
 from paceline.measure.bench_result import BenchResults
 from paceline.measure.result import Results
 from paceline.measure.store import WRITABLE_OUT, load_results, write_atomically
+from paceline.measure.tune_result import TuneResults
 from paceline.report.bench_page import render_bench_html
 from paceline.report.bench_plots import draw_bench_dashboard
 from paceline.report.bench_text import render_bench_text
@@ -20,6 +21,7 @@ from paceline.report.compare_text import render_compare_text
 from paceline.report.html import render_html
 from paceline.report.plots import draw_dashboard
 from paceline.report.text import render_text
+from paceline.report.tune_text import render_tune_text, tune_headline
 from paceline.report.view import ReportInput, plan_yaml, verdict
 
 TEXT_NAME = "report.txt"
@@ -75,12 +77,30 @@ def write_report(out_dir: Path, *, html: bool = True) -> ReportPaths:
             _write(page, render_bench_html(bench))
         return ReportPaths(text, picture, page if html else None, None, bench.findings.verdict)
     source = ReportInput(results, analyse(results))
+    if results.experiment_info.kind == "tune":
+        return _write_tune(load_results(out_dir, TuneResults), source, ReportPaths(text, picture, page, None, ""), html)
     _write(text, render_text(source))
     _write(picture, draw_dashboard(source))
     if html:
         _write(page, render_html(source))
     plan = _write_plan(out_dir / PLAN_NAME, source)
     return ReportPaths(text, picture, page if html else None, plan, verdict(source))
+
+
+def _write_tune(results: TuneResults, source: ReportInput, paths: ReportPaths, html: bool) -> ReportPaths:
+    """Write a tuning's report; its ``plan.yaml`` is there already, written by who decided."""
+    plan = paths.text.parent / PLAN_NAME
+    _write(paths.text, render_tune_text(results))
+    _write(paths.picture, draw_dashboard(source))
+    if html:
+        _write(paths.page or plan, render_html(source))
+    return ReportPaths(
+        paths.text,
+        paths.picture,
+        paths.page if html else None,
+        plan if plan.is_file() else None,
+        tune_headline(results),
+    )
 
 
 def write_comparison(out_dir: Path, found: Standings) -> ReportPaths:

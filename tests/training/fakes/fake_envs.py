@@ -41,6 +41,20 @@ class LengthBySeed(gymnasium.Env[NDArray[np.float32], np.int64]):
         return np.zeros(2, np.float32), 1.0, self._steps >= self._length, False, {}
 
 
+class PressesCtrlC(LengthBySeed):
+    """An environment that stops the program, as a user would, in step ``at``."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self._left = at
+
+    def step(self, action: np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        self._left -= 1
+        if not self._left:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().step(action)
+
+
 def small_spec(env: str, **fields: Any) -> RunSpec:
     """Return a run of 4 environments with a learner that compiles and updates in no time."""
     algo = PPOSpec(batch_size=64, minibatch_size=32, num_epochs=2)

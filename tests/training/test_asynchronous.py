@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from paceline.errors import PlanError
+from paceline.errors import PlanError, RunnerDiedError
 from paceline.measure.ledger import Ledger
 from paceline.rollout.fragments import Fragment
 from paceline.spec import RunSpec, build_spec
@@ -212,6 +212,28 @@ def test_a_killed_runner_is_replaced_and_what_it_had_finished_still_counts(algo:
                 events += iteration.events
                 assert all(np.isfinite(value) for value in iteration.metrics.values())
         assert [event.split(" was replaced")[0] for event in events] == ["runner 0", "runner 1"]
+
+
+def test_a_fork_server_that_is_killed_is_one_fault_however_many_runners_die_with_it() -> None:
+    with driving(spec_of("impala", runners=4, max_restarts=1)) as driver:
+        driver.iterate(0.0)
+        pool = driver._pool
+        pids = pool.runner_pids()
+        server = pool._launcher._server.pid
+        os.kill(server, signal.SIGKILL)
+        events: list[str] = []
+        while not events or pool._starting:  # the test's time limit ends it if one is not replaced
+            events += driver.iterate(0.0).events
+        (event,) = events
+        assert event.startswith(
+            "runners 0, 1, 2, 3 were replaced because the fork server died (replacement 1 of at most 1): expected the "
+            f"fork server (pid {server}) "
+        )
+        assert not {*pids} & {*pool.runner_pids()}
+        os.kill(pool._launcher._server.pid, signal.SIGKILL)
+        with pytest.raises(RunnerDiedError, match=r"fork server \(pid \d+\) .* was ended by SIGKILL"):
+            while True:
+                driver.iterate(0.0)
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,7 @@ def test_a_killed_runner_is_replaced_and_what_it_had_finished_still_counts(algo:
         events: list[str] = []
         for slot in (0, 1):
             os.kill(driver._pool.runner_pids()[slot], signal.SIGKILL)
+            driver._pool._runners[slot].process.wait()  # which takes long on a busy machine
             for _ in range(3):
                 iteration = driver.iterate(0.0)
                 events += iteration.events

@@ -66,8 +66,11 @@ def test_a_broken_environment_ends_the_run_and_nothing_is_lost(
     assert re.search(sentence, done.stderr), done.stderr
     assert outcome(out)[0] == kind
     assert outcome(out)[1] in done.stderr
-    assert [record.iteration for record in load_results(out).experiments[0].iterations] == [0, 1, 2]
+    iterations = load_results(out).experiments[0].iterations
+    assert [record.iteration for record in iterations] == [0, 1, 2]
     assert assert_last_good_checkpoint(out) == 3
+    # A batch that nothing was learnt from does not count.
+    assert CheckpointStore(out / "checkpoints").last().meta["total_env_steps"] == iterations[-1].total_env_steps
     assert {"report.txt", "report.html", "dashboard.png"} <= {path.name for path in out.iterdir()}
     assert str(out / "report.txt") in done.stdout
 

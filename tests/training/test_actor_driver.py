@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -111,6 +113,38 @@ def test_a_death_is_seen_though_a_child_of_the_environment_lives_on() -> None:
         kill(driver, 1)
         (event,) = driver.iterate(0.0).events
         assert event.startswith("runner 1 was replaced because it died ")
+
+
+@pytest.mark.parametrize(
+    ("now", "how", "why"),
+    [
+        ("build", "die", "it died"),
+        ("reset", "die", "it died"),
+        ("reset", "hang", "it did not reset its environments"),
+    ],
+)
+def test_a_runner_that_fails_before_its_first_fragment_is_replaced(
+    now: str, how: str, why: str, tmp_path: Path
+) -> None:
+    kwargs = {"marker": str(tmp_path / "marker"), "now": now, "how": how}
+    # Compiling takes longer than this limit on a step or reset.
+    spec = spec_of("fake_envs:FailsOnce", ALGOS["ppo"], in_runners=True, step_timeout_s=0.5, max_restarts=1)
+    spec = spec.model_copy(update={"env": spec.env.model_copy(update={"kwargs": kwargs})})
+    with driving(spec) as driver:
+        assert [told["environment"]["OMP_NUM_THREADS"] for told in driver.runner_threads] == ["1", "1"]
+        iteration = driver.iterate(0.0)
+        assert iteration.num_env_steps == 64
+        (event,) = iteration.events
+        assert re.match(rf"runner [01] was replaced because {why} \(replacement 1 of at most 1\): ", event)
+
+
+def test_one_that_fails_before_its_first_fragment_and_is_replaced_too_often_ends_the_run() -> None:
+    env = "synthetic:faulty?fault=exit-in-reset&at=1"
+    with (
+        pytest.raises(RunnerDiedError, match="exited with status 7"),
+        driving(spec_of(env, ALGOS["ppo"], in_runners=True, max_restarts=1)),
+    ):
+        pass
 
 
 def test_one_replacement_too_many_ends_the_run() -> None:

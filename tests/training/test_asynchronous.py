@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
-from paceline.errors import PlanError
+from paceline.errors import PlanError, RunnerDiedError
 from paceline.measure.ledger import Ledger
 from paceline.rollout.fragments import Fragment
 from paceline.spec import RunSpec, build_spec
@@ -73,6 +73,51 @@ def test_a_batch_of_many_fragments_of_one_runner_finds_room() -> None:
     with driving(spec_of("impala", runners=1, fields={"batch_size": 100})) as driver:
         for _ in range(2):
             assert driver.iterate(0.0).num_env_steps == 400
+
+
+def interrupted_if(is_due: Callable[[], bool]) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """Return what wraps the sampling, and presses Ctrl-C when a wait for fragments begins and ``is_due``."""
+
+    @contextlib.contextmanager
+    def interruptible() -> Iterator[None]:
+        if is_due():
+            raise KeyboardInterrupt
+        yield
+
+    return interruptible
+
+
+def test_a_batch_that_is_interrupted_counts_no_steps() -> None:
+    fields = {"batch_size": 100, "updates_per_iteration": 1}  # five fragments, of which two at most are ready
+    with driving(spec_of("impala", runners=1, fields=fields)) as driver:
+        driver.iterate(0.0)
+        waits = iter([False, False, True])  # two to four fragments are taken
+        with pytest.raises(KeyboardInterrupt):
+            driver.iterate(0.0, interruptible=interrupted_if(lambda: next(waits)))
+        assert (driver.num_updates, driver.total_env_steps) == (1, 100)
+        assert driver.checkpoint_state()["env_steps"].tolist() == [50, 50]
+        assert driver.take_finished_part() is None
+        assert driver.iterate(0.0).num_env_steps == 100
+        assert driver.total_env_steps > 200, "what was dropped counts with what is learnt after it"
+
+
+@pytest.mark.parametrize("algo", ALGOS)
+def test_an_iteration_that_is_interrupted_hands_over_the_updates_that_it_finished(algo: str) -> None:
+    ledger = Ledger()
+    fields = {"batch_size": 100} if algo == "impala" else {}
+    with driving(spec_of(algo, runners=1, fields=fields), ledger) as driver:
+        driver.iterate(0.0)
+        steps, updates = driver.total_env_steps, driver.num_updates
+        ledger.start()
+        with pytest.raises(KeyboardInterrupt):
+            driver.iterate(0.0, interruptible=interrupted_if(lambda: driver.num_updates > updates))
+        iteration, entry = driver.take_finished_part()
+        finished = driver.num_updates - updates
+        assert iteration.num_env_steps == finished * driver.spec.algo.batch_size == driver.total_env_steps - steps > 0
+        assert len(iteration.episodes.returns) > 0 and "loss" in iteration.metrics
+        assert sum(entry.phases.values()) == pytest.approx(entry.wall_s, rel=1e-6)
+        assert driver.num_iterations == 2
+        assert driver.take_finished_part() is None
 
 
 @contextlib.contextmanager
@@ -163,11 +208,34 @@ def test_a_killed_runner_is_replaced_and_what_it_had_finished_still_counts(algo:
         events: list[str] = []
         for slot in (0, 1):
             os.kill(driver._pool.runner_pids()[slot], signal.SIGKILL)
+            driver._pool._runners[slot].process.wait()  # which takes long on a busy machine
             for _ in range(3):
                 iteration = driver.iterate(0.0)
                 events += iteration.events
                 assert all(np.isfinite(value) for value in iteration.metrics.values())
         assert [event.split(" was replaced")[0] for event in events] == ["runner 0", "runner 1"]
+
+
+def test_a_fork_server_that_is_killed_is_one_fault_however_many_runners_die_with_it() -> None:
+    with driving(spec_of("impala", runners=4, max_restarts=1)) as driver:
+        driver.iterate(0.0)
+        pool = driver._pool
+        pids = pool.runner_pids()
+        server = pool._launcher._server.pid
+        os.kill(server, signal.SIGKILL)
+        events: list[str] = []
+        while not events or pool._starting:  # the test's time limit ends it if one is not replaced
+            events += driver.iterate(0.0).events
+        (event,) = events
+        assert event.startswith(
+            "runners 0, 1, 2, 3 were replaced because the fork server died (replacement 1 of at most 1): expected the "
+            f"fork server (pid {server}) "
+        )
+        assert not {*pids} & {*pool.runner_pids()}
+        os.kill(pool._launcher._server.pid, signal.SIGKILL)
+        with pytest.raises(RunnerDiedError, match=r"fork server \(pid \d+\) .* was ended by SIGKILL"):
+            while True:
+                driver.iterate(0.0)
 
 
 @pytest.mark.parametrize(

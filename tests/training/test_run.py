@@ -194,6 +194,25 @@ def test_ctrl_c_while_saving_waits_until_all_is_saved(
 
 
 @pytest.mark.slow
+def test_updates_of_an_iteration_that_was_interrupted_are_in_the_results(tmp_path: Path) -> None:
+    """Four updates an iteration, of 8 steps of 4 environments: one of them stops the run in the second's second."""
+    env = EnvSpec(id="fake_envs:PressesCtrlC", kwargs={"at": 32 + 8 + 3})
+    algo = {"name": "a2c", "batch_size": 32, "updates_per_iteration": 4}
+    plan = {"num_envs_per_env_runner": 4, "learner_threads": 1, "device": "cpu"}
+    with pytest.raises(KeyboardInterrupt):
+        paceline.train(env, algo=algo, plan=plan, budget=Budget(iterations=3), out=tmp_path)
+    (run,) = load_results(tmp_path).experiments
+    assert [(record.num_env_steps, record.total_env_steps) for record in run.iterations] == [(128, 128), (32, 160)]
+    last = run.iterations[-1]
+    assert last.num_episodes > 0 and sum(last.ledger.phases.values()) == pytest.approx(last.wall_s)
+    assert len((tmp_path / "progress.csv").read_text().splitlines()) == 3
+    meta = CheckpointStore(tmp_path / "checkpoints").last().meta
+    assert [meta[name] for name in ("num_updates", "num_iterations", "total_env_steps")] == [5, 2, 160]
+    resumed = paceline.train(env, algo=algo, plan=plan, budget=Budget(iterations=3), out=tmp_path, resume=True)
+    assert [record.total_env_steps for record in resumed.iterations] == [128, 160, 288]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("raised", "seen", "outcome"),
     [

@@ -88,6 +88,27 @@ def test_deaths_at_every_turn_are_mended(backend: Any, ended: Ended) -> None:
 
 
 @BY_PROCESS
+def test_a_fork_server_that_dies_is_one_fault_and_replaced_with_its_runners(backend: Any, ended: Ended) -> None:
+    def kill_server() -> None:
+        pids = (venv._launcher.pid, *venv.runner_pids())
+        os.kill(pids[0], signal.SIGKILL)
+        assert all(ended(pid) for pid in pids[1:])
+
+    with healthy(backend, max_restarts=2) as venv:
+        kill_server()
+        assert venv.step(NOOP)[4]["restarted"].all()
+        (told,) = venv.faults
+        assert (told.kind, "fork server" in told.message) == ("RunnerDiedError", True)
+        kill_server()
+        observations, _ = venv.reset(seed=SEEDS)
+        assert observations[:, 2].tolist() == SEEDS, "none of the environments is to blame"
+        assert venv.step(NOOP)[1].tolist() == [1, 1, 1, 1] and len(venv.faults) == 2
+        kill_server()
+        with pytest.raises(RunnerDiedError, match=r"fork server .* ended by SIGKILL .* after 2 restarts"):
+            venv.step(NOOP)
+
+
+@BY_PROCESS
 def test_a_runner_found_dead_by_a_call_is_replaced_and_asked_again(backend: Any, ended: Ended) -> None:
     """What follows is as after any death between steps: a restarted row, then the first of a new episode."""
     with healthy(backend) as venv:

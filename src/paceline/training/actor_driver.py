@@ -119,11 +119,9 @@ class ActorDriver(LearnerDriver):
         width = self._pool.num_envs_each
         return slice(slot * width, (slot + 1) * width)
 
-    def _begin(self, slot: int, fragment: Fragment) -> None:
-        """Count a fragment that is to be learnt from."""
-        self._env_steps[self._envs_of(slot)] = fragment.env_steps
-        if fragment.begins_anew:
-            self._forget_open_episodes(slot)
+    def _count(self, slot: int, env_steps: NDArray[np.int64]) -> None:
+        """Count the steps of an actor's environments, now that an update has learnt from them."""
+        self._env_steps[self._envs_of(slot)] = env_steps
 
     def _forget_open_episodes(self, slot: int) -> None:
         """Start the discounted sums of an actor's rewards anew: its environments were reset."""
@@ -202,11 +200,14 @@ class RunnerSyncDriver(ActorDriver):
             ordered = [fragments[slot] for slot in range(pool.num_actors)]
             self._batch.clear()
             for slot, fragment in enumerate(ordered):
-                self._begin(slot, fragment)
+                if fragment.begins_anew:
+                    self._forget_open_episodes(slot)
                 self._batch.put(slot, fragment)
             episodes = join_episodes([fragment.episodes() for fragment in ordered])
             batch = batch_of(self._batch.buffer)
             num_env_steps = self._batch.buffer.num_env_steps()
         metrics = learner.update(batch, progress, draws)
+        for slot, fragment in enumerate(ordered):
+            self._count(slot, fragment.env_steps)
         self._publish()
         return num_env_steps, episodes, metrics

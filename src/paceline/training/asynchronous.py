@@ -54,7 +54,8 @@ class _AsyncDriver(ActorDriver):
                 self._ready.extend(self._wait(interruptible))
             slot, fragment = self._ready.popleft()
             if self._lag_of(fragment) <= self._max_lag:
-                self._begin(slot, fragment)
+                if fragment.begins_anew:
+                    self._forget_open_episodes(slot)
                 return slot, fragment
             self._num_stale += 1
             self._forget_open_episodes(slot)  # rewards are missing
@@ -92,6 +93,8 @@ class ImpalaDriver(_AsyncDriver):
         self._sums_rewards = bool(spec.algo.normalize_rewards)
         # Discounted sums of rewards of each environment, whichever actor's fragments a batch holds.
         self._discounted = np.zeros(spec.plan.num_envs, np.float32)
+        # Of the batch that is being filled: actors, and steps of their environments, to be counted once it is learnt.
+        self._taken: list[tuple[int, NDArray[np.int64]]] = []
         super().__init__(spec, pool, ledger, rollout_length=length)
 
     def _compile_update(self) -> None:
@@ -114,13 +117,14 @@ class ImpalaDriver(_AsyncDriver):
         self, progress: float, interruptible: Callable[[], AbstractContextManager[None]]
     ) -> tuple[int, Episodes, dict[str, float]]:
         learner, width = self.learner, self._pool.num_envs_each
-        self._batch.clear()
+        self._begin_batch()
         episodes, lags = [], []
         discounted = np.zeros(self._num_fragments * width, np.float32)
         for place in range(self._num_fragments):
             slot, fragment = self._next(interruptible)
             with self._ledger.phase(TRANSFER):
                 self._batch.put(place, fragment)
+                self._taken.append((slot, fragment.env_steps.copy()))
                 episodes.append(fragment.episodes())
                 lags.append(self._lag_of(fragment))
                 if self._sums_rewards:
@@ -132,8 +136,18 @@ class ImpalaDriver(_AsyncDriver):
             num_env_steps = self._batch.buffer.num_env_steps()
             learner.state = replace(learner.state, discounted=jnp.asarray(discounted))
         metrics = learner.update(self._as_batch(), progress, None)
+        for slot, env_steps in self._taken:
+            self._count(slot, env_steps)
+        self._taken.clear()
         self._publish()
         return num_env_steps, join_episodes(episodes), metrics | self._lag_metrics(lags)
+
+    def _begin_batch(self) -> None:
+        """Begin to fill the batch; what lies in it already belongs to a batch that was broken off, and is dropped."""
+        for slot, _ in self._taken:
+            self._forget_open_episodes(slot)  # rewards are missing
+        self._taken.clear()
+        self._batch.clear()
 
     def _carried_on(self, sums: NDArray[np.float32], fragment: Fragment) -> NDArray[np.float32]:
         """Return the discounted sums of rewards ``[E]`` at the end of a fragment that they were ``sums`` before.
@@ -198,6 +212,7 @@ class A3CDriver(_AsyncDriver):
             state, device_metrics = self._apply(state, fragment.gradient, np.float32(rate))
             metrics = {name: float(value) for name, value in jax.device_get(device_metrics).items()}
         metrics = learner.accept(state, metrics, rate)
+        self._count(slot, fragment.env_steps)
         self._publish()
         self._pool.ask(slot)
         return num_env_steps, episodes, metrics | lag

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from paceline.measure.ledger import LedgerEntry
 from paceline.rollout.episodes import Episodes
 from paceline.spec import RunSpec
 from paceline.training.checkpoint import Checkpoint
@@ -75,6 +76,12 @@ class Driver(Protocol):
         Raises:
             EnvError: an environment broke.
             NonFiniteLossError: an update met NaN or infinity; the state is still the last good one.
+        """
+
+    def take_finished_part(self) -> tuple[Iteration, LedgerEntry] | None:
+        """Return the updates that an iteration finished before it broke, with their time; None if there were none.
+
+        They count as an iteration, since parameters and steps hold them already. What was under way is in no figure.
         """
 
     def take_events(self) -> tuple[str, ...]:

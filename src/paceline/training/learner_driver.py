@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from paceline.measure.ledger import Ledger
+from paceline.measure.ledger import Ledger, LedgerEntry
 from paceline.rollout.episodes import Episodes
 from paceline.spec import RunSpec
 from paceline.training.checkpoint import Checkpoint
@@ -48,11 +49,13 @@ class LearnerDriver(ABC):
         self.steps_per_iteration = spec.algo.steps_per_iteration
         self.learner = Learner(spec, observation_space, action_space, spec.plan.num_envs, ledger)
         self._ledger = ledger
+        self._finished: list[tuple[int, Episodes, dict[str, float]]] = []
+        self._finished_after: LedgerEntry | None = None
 
     @property
     @abstractmethod
     def env_steps(self) -> NDArray[np.int64]:
-        """Real steps of each environment so far, int64 ``[N]``; those of actors, as far as fragments have told."""
+        """Real steps of each environment that were learnt from, int64 ``[N]``."""
 
     @env_steps.setter
     @abstractmethod
@@ -91,10 +94,22 @@ class LearnerDriver(ABC):
         self, progress: float, *, interruptible: Callable[[], AbstractContextManager[None]] = nullcontext
     ) -> Iteration:
         """Sample and learn, as often as an iteration has updates; see :class:`~paceline.training.driver.Driver`."""
-        done = [self._update(progress, interruptible) for _ in range(self.spec.algo.updates_per_iteration or 1)]
+        for _ in range(self.spec.algo.updates_per_iteration or 1):
+            self._finished.append(self._update(progress, interruptible))
+            self._finished_after = self._ledger.snapshot()
+        return replace(self._end_iteration(), events=self.take_events())
+
+    def take_finished_part(self) -> tuple[Iteration, LedgerEntry] | None:
+        """Return what an iteration that broke had finished; see :class:`~paceline.training.driver.Driver`."""
+        if not self._finished or self._finished_after is None:
+            return None
+        return self._end_iteration(), self._finished_after
+
+    def _end_iteration(self) -> Iteration:
+        num_env_steps, episodes, metrics = zip(*self._finished, strict=True)
+        self._finished = []
         self.learner.num_iterations += 1
-        num_env_steps, episodes, metrics = zip(*done, strict=True)
-        return Iteration(sum(num_env_steps), join_episodes(episodes), join_metrics(metrics), self.take_events())
+        return Iteration(sum(num_env_steps), join_episodes(episodes), join_metrics(metrics))
 
     @abstractmethod
     def _update(

@@ -209,6 +209,8 @@ class _Loop:
             if isinstance(error, KeyboardInterrupt):
                 self.say("stopping: saving a checkpoint and the results")
             self._tell_of_unfinished()
+            with contextlib.suppress(OutputError):  # a full disk must not keep the rest from being said and saved
+                self._record_finished_part()
         try:
             self._save_last(failure)
         except OutputError as error:
@@ -250,6 +252,14 @@ class _Loop:
         for event in self.driver.take_events():
             with contextlib.suppress(OutputError):  # a full disk must not keep the rest from being said and saved
                 self._tell(event)
+
+    def _record_finished_part(self) -> None:
+        """Record what an iteration that broke had finished: it is in the checkpoint, so it must be in the results."""
+        part = self.driver.take_finished_part()
+        if part is not None:
+            iteration, entry = part
+            self.recorder.watch_returns(iteration)
+            self._log(self.recorder.record(iteration, entry, self.driver.total_env_steps))
 
     def _tell(self, event: str, what: Literal["restart", "memory"] = "restart") -> None:
         self.say(event)

@@ -74,6 +74,7 @@ class SyncDriver(LearnerDriver):
     """
 
     def __init__(self, spec: RunSpec, venv: VecEnv, ledger: Ledger) -> None:
+        self._env_steps: NDArray[np.int64] = np.zeros(venv.num_envs, np.int64)
         super().__init__(spec, venv.single_observation_space, venv.single_action_space, ledger)
         self.rollout_length = spec.plan.rollout_length(self.learner.batch_size)
         self._venv = venv
@@ -96,13 +97,13 @@ class SyncDriver(LearnerDriver):
 
     @property
     def env_steps(self) -> NDArray[np.int64]:
-        """Real steps of each environment so far, int64 ``[N]``: what the collector counts."""
-        env_steps: NDArray[np.int64] = self._collector.total_steps
-        return env_steps
+        """Real steps of each environment that were learnt from, int64 ``[N]``; the collector may have taken more."""
+        return self._env_steps
 
     @env_steps.setter
     def env_steps(self, env_steps: NDArray[np.int64]) -> None:
-        self._collector.total_steps = env_steps
+        self._env_steps = env_steps
+        self._collector.total_steps = env_steps.copy()
 
     def _make_collector(self, venv: VecEnv) -> Any:
         return Collector(venv, self.buffer, self.learner.agent.distribution.to_env, self._ledger)
@@ -154,7 +155,9 @@ class SyncDriver(LearnerDriver):
         with self._ledger.phase(TRANSFER):
             batch = batch_of(self.buffer)
             num_env_steps = self.buffer.num_env_steps()
-        return num_env_steps, episodes, learner.update(batch, progress, draws)
+        metrics = learner.update(batch, progress, draws)
+        self._env_steps = self._collector.total_steps.copy()
+        return num_env_steps, episodes, metrics
 
     def _draw_noise(self) -> jax.Array:
         first_steps = self._collector.total_steps.astype(np.int32)

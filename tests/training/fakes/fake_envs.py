@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -39,6 +40,50 @@ class LengthBySeed(gymnasium.Env[NDArray[np.float32], np.int64]):
     def step(self, action: np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         self._steps += 1
         return np.zeros(2, np.float32), 1.0, self._steps >= self._length, False, {}
+
+
+class FailsOnce(LengthBySeed):
+    """The first environment that comes to it dies with its process, or hangs; all others are well.
+
+    Args:
+        marker: a path where no file is: whoever makes one is the first.
+        now: "build" or "reset".
+        how: "die" or "hang".
+    """
+
+    def __init__(self, marker: str, now: str, how: str) -> None:
+        super().__init__()
+        self._marker, self._now, self._how = Path(marker), now, how
+        self._come_to("build")
+
+    def reset(self, **options: Any) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        self._come_to("reset")
+        return super().reset(**options)
+
+    def _come_to(self, now: str) -> None:
+        if now != self._now:
+            return
+        try:
+            self._marker.touch(exist_ok=False)
+        except FileExistsError:
+            return
+        if self._how == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        signal.pause()
+
+
+class PressesCtrlC(LengthBySeed):
+    """An environment that stops the program, as a user would, in step ``at``."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self._left = at
+
+    def step(self, action: np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        self._left -= 1
+        if not self._left:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().step(action)
 
 
 def small_spec(env: str, **fields: Any) -> RunSpec:

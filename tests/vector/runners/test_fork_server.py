@@ -101,12 +101,14 @@ def test_kill_9_of_the_server_ends_its_runners_and_is_reported(
 ) -> None:
     runners = [start_runner(), start_runner()]
     assert all(look(runner) for runner in runners)
+    assert server.obituary() is None
     os.kill(server.pid, signal.SIGKILL)
     for runner in runners:
         assert ended(runner.pid)
         with pytest.raises(RunnerDiedError, match="was ended by SIGKILL"):
             runner.receive(monotonic() + 60)
         assert runner.is_dead() and runner.process.poll() == -signal.SIGKILL
+        assert f"fork server (pid {server.pid})" in str(runner.launcher.obituary())
     with pytest.raises(ResourceError, match=rf"fork server \(pid {server.pid}\) to start .* but it is gone"):
         start_runner()
     begin = monotonic()

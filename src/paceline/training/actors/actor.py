@@ -48,7 +48,7 @@ def main(arguments: str) -> None:
 
 def _work(channel: Connection, given: dict[str, Any]) -> None:
     from paceline.machine import record_threads
-    from paceline.training.actors.messages import BeginWork, BuildEnvs, Built
+    from paceline.training.actors.messages import BeginWork, Begun, BuildEnvs, Built, Compiled
     from paceline.training.actors.sampling import Sampler, make_envs
     from paceline.vector.runners.protocol import receive_message, send_message
 
@@ -60,9 +60,11 @@ def _work(channel: Connection, given: dict[str, Any]) -> None:
         begin: BeginWork = receive_message(channel)
         memory = begin.layout.over(mmap.mmap(given["memory_fd"], begin.layout.nbytes))
         sampler = Sampler(begin, memory, slot=build.slot, first=build.first, venv=venv)
+        send_message(channel, Compiled())
+        sampler.reset(begin.seeds)
         gc.collect()
         gc.freeze()  # what was built so far stays; the collector need not look at it again
-        send_message(channel, record_threads())
+        send_message(channel, Begun(record_threads()))
         _serve(sampler, channel, given["wake_fd"], given["done_fd"])
 
 

@@ -44,7 +44,7 @@ class Built:
 class BeginWork:
     """Second message: map the memory, compile, reset; fragments are asked for by signals.
 
-    The answer is what :func:`paceline.machine.record_threads` says of the actor.
+    The answers are :class:`Compiled` and :class:`Begun`.
 
     Attributes:
         spec: the run, with everything filled in.
@@ -63,6 +63,22 @@ class BeginWork:
     takes_gradients: bool
     takes_log_probs: bool
     num_filled: int
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The actor has compiled, and begins to reset its environments: from here on a hang is theirs."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The environments are reset, and fragments can be asked for.
+
+    Attributes:
+        threads: what :func:`paceline.machine.record_threads` says of the actor.
+    """
+
+    threads: dict[str, Any]
 
 
 @dataclass(frozen=True)

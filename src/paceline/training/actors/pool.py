@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from paceline.errors import EnvRaisedError, EnvTimeoutError, PacelineError, ResourceError, RunnerDiedError
 from paceline.rollout.fragments import Fragment, FragmentLayout, FragmentMemory
 from paceline.spec import RunSpec
-from paceline.training.actors.messages import BeginWork, BuildEnvs, Built, Replaced
+from paceline.training.actors.messages import BeginWork, Begun, BuildEnvs, Built, Compiled, Replaced
 from paceline.vector.faults import replacement_seed
 from paceline.vector.runners.ending import CLOSE_GRACE_S, Descriptor, end_runners
 from paceline.vector.runners.launch import Launcher, RunnerProcess, make_launcher, modules_to_preload
@@ -33,6 +35,14 @@ _LOOK_AT_BEGINNERS_S = 0.05
 _ANSWER_S = 1.0
 
 
+@dataclass(frozen=True)
+class _Stage:
+    """What a new actor does, and until when it may, in monotonic seconds."""
+
+    does: Literal["build its environments", "compile", "reset its environments"]
+    until_s: float
+
+
 class ActorPool:
     """R actors with E environments each.
 
@@ -42,14 +52,15 @@ class ActorPool:
 
     Args:
         spec: the run; its plan has at least one runner.
-        step_timeout_s: longest time for a step of an actor's environments.
+        step_timeout_s: longest time for a step or reset of an actor's environments.
 
     Attributes:
         observation_space: of one environment.
         action_space: of one environment.
         max_episode_steps: of one environment, or None.
         env_steps: real steps that each environment has taken, as far as fragments have told, int64 ``[R * E]``.
-        num_restarts: environments and actors that were replaced.
+        num_restarts: environments and actors that were replaced; those that died with the process that had started
+            them count as one.
         threads: thread settings of each actor that has begun, see :func:`paceline.machine.record_threads`.
 
     Raises:
@@ -65,15 +76,17 @@ class ActorPool:
         self.num_envs_each = plan.num_envs_per_env_runner
         self.env_steps: NDArray[np.int64] = np.zeros(plan.num_envs, np.int64)
         self.num_restarts = 0
-        self.threads: list[dict[str, Any]] = []
+        self.threads: list[dict[str, Any]] = [{}] * self.num_actors
         self._runners: list[RunnerProcess] = []
         self._memory_owner = Descriptor()
         self._finalizer = weakref.finalize(self, end_runners, self._runners, self._memory_owner, os.getpid(), False)
         self._readiness: Readiness | None = None
         self._events: list[str] = []
         self._memory_owner.fd = create_block()
-        self._starting: dict[int, float] = {}  # until when
-        self._has_built = [True] * self.num_actors
+        self._starting: dict[int, _Stage] = {}
+        self._built: Built  # what the last one says that has built its environments; they are all alike
+        self._layout: FragmentLayout | None = None
+        self._seeds: list[int] = []
         self._next_look_s = 0.0
         self._cores = spread_cores(self.num_actors, one_each=plan.pin_cores, spare_one=True)
         self._roams = not plan.pin_cores and self.num_actors > 1 and all(self._cores)
@@ -82,14 +95,14 @@ class ActorPool:
         try:
             for slot in range(self.num_actors):
                 self._runners.append(self._start(slot))
-            deadline = monotonic() + _STARTUP_S
-            built: list[Built] = [runner.receive(deadline) for runner in self._runners]
+            while building := [slot for slot, at in self._starting.items() if at.does == "build its environments"]:
+                self._wait_for_beginners(building)
         except BaseException:
             self.close()
             raise
-        self.observation_space: gymnasium.Space[Any] = built[0].observation_space
-        self.action_space: gymnasium.Space[Any] = built[0].action_space
-        self.max_episode_steps = built[0].max_episode_steps
+        self.observation_space: gymnasium.Space[Any] = self._built.observation_space
+        self.action_space: gymnasium.Space[Any] = self._built.action_space
+        self.max_episode_steps = self._built.max_episode_steps
 
     def _make_launcher(self) -> Launcher:
         plan = self._spec.plan
@@ -104,6 +117,7 @@ class ActorPool:
             slot, envs, memory_fd=self._memory_owner.fd, cores=self._cores[slot], launcher=self._launcher
         )
         runner.post(BuildEnvs(list(sys.path), self._spec, slot, envs.start, len(envs)))
+        self._starting[slot] = _Stage("build its environments", monotonic() + _STARTUP_S)
         return runner
 
     def _envs_of(self, slot: int) -> range:
@@ -147,6 +161,7 @@ class ActorPool:
     def _begin_work(self, slot: int) -> BeginWork:
         envs = self._envs_of(slot)
         rows = slice(envs.start, envs.stop)
+        assert self._layout is not None
         return BeginWork(
             spec=self._spec,
             layout=self._layout,
@@ -160,10 +175,12 @@ class ActorPool:
         """Wait until all actors can be asked for fragments.
 
         Raises:
-            PacelineError: one broke.
+            PacelineError: one broke, or one replacement too many.
         """
-        deadline = monotonic() + _STARTUP_S
-        self.threads = [runner.receive(deadline) for runner in self._runners]
+        for slot in self._starting:  # the learner may have compiled for long, while nobody looked
+            self._starting[slot] = _Stage("compile", monotonic() + _STARTUP_S)
+        while self._starting:
+            self._wait_for_beginners(list(self._starting))
         self._watch()
 
     def _watch(self) -> None:
@@ -265,6 +282,17 @@ class ActorPool:
         events, self._events = self._events, []
         return tuple(events)
 
+    def _wait_for_beginners(self, slots: Sequence[int]) -> None:
+        """Wait until one of the actors that are yet to begin says something, dies or hangs, and help all of them on."""
+        poller = select.poll()
+        for slot in slots:
+            for fd in (self._runners[slot].channel.fileno(), self._runners[slot].death_fd):
+                poller.register(fd, select.POLLIN)
+        left_s = min(self._starting[slot].until_s for slot in slots) - monotonic()
+        poller.poll(min(max(0.0, left_s), _LOOK_EVERY_S) * 1000)
+        for slot in slots:
+            self._help_to_begin(slot)
+
     def _look_for_hangs(self) -> None:
         assert self._readiness is not None
         now = monotonic()
@@ -275,16 +303,17 @@ class ActorPool:
             if steps != self._seen_steps[slot] or slot not in at_work or slot in self._starting:
                 self._seen_steps[slot], self._seen_at[slot] = steps, now
             elif now - self._seen_at[slot] > self._step_timeout_s:
-                envs = self._envs_of(slot)
-                self._replace(
-                    slot,
-                    EnvTimeoutError(
-                        f"expected a step or reset of the environments of runner {slot} within step_timeout_s "
-                        f"{self._step_timeout_s:g}, but one has not returned; raise step_timeout_s, or find out what "
-                        f"it waits for",
-                        env_index=envs.start if len(envs) == 1 else None,
-                    ),
-                )
+                self._replace(slot, self._hang(slot))
+
+    def _hang(self, slot: int) -> EnvTimeoutError:
+        envs, stage = self._envs_of(slot), self._starting.get(slot)
+        if stage is not None and stage.does != "reset its environments":
+            return EnvTimeoutError(f"expected runner {slot} to {stage.does} within {_STARTUP_S:g} s", env_index=None)
+        return EnvTimeoutError(
+            f"expected a step or reset of the environments of runner {slot} within step_timeout_s "
+            f"{self._step_timeout_s:g}, but one has not returned; raise step_timeout_s, or find out what it waits for",
+            env_index=envs.start if len(envs) == 1 else None,
+        )
 
     def _why_it_ended(self, slot: int) -> PacelineError:
         """Return the error that an actor reported before its end, or the one that tells how it ended."""
@@ -301,49 +330,71 @@ class ActorPool:
         Raises:
             PacelineError: ``error``, if it is no fault of one actor, or one too many.
         """
-        if not isinstance(error, RunnerDiedError | EnvTimeoutError) or self.num_restarts >= self._spec.max_restarts:
+        if not isinstance(error, RunnerDiedError | EnvTimeoutError):
             raise error
-        self.num_restarts += 1
-        why = "it did not return from a step" if isinstance(error, EnvTimeoutError) else "it died"
-        self._events.append(
-            f"runner {slot} was replaced because {why} (replacement {self.num_restarts} of at most "
-            f"{self._spec.max_restarts}): {error.args[0]}"
-        )
         old = self._runners[slot]
+        fall = old.launcher.obituary() if isinstance(error, RunnerDiedError) else None
+        if fall is None:
+            stage = self._starting.get(slot)
+            hangs = f"it did not {stage.does if stage else 'return from a step'}"
+            why = "it died" if isinstance(error, RunnerDiedError) else hangs
+            self._count_fault(f"runner {slot} was replaced because {why}", error)
+        elif old.launcher is self._launcher:  # one fault, however many it takes along; the others come here later
+            fallen = [str(runner.slot) for runner in self._runners if runner.launcher is old.launcher]
+            self._count_fault(f"runners {', '.join(fallen)} were replaced because the fork server died", fall)
+            self._renew_launcher()
         old.process.kill()
         old.end(monotonic() + CLOSE_GRACE_S)
-        for i in self._envs_of(slot):
-            self._seeds[i] = replacement_seed(self._seeds[i], self.num_restarts, i)
-        self._starting[slot] = monotonic() + _STARTUP_S
+        if self._layout is not None:
+            for i in self._envs_of(slot):
+                self._seeds[i] = replacement_seed(self._seeds[i], self.num_restarts, i)
         self._next_look_s = 0.0
         try:
             self._runners[slot] = self._start(slot)
         except ResourceError:  # what starts processes may have died as well
-            self._launcher.close()
-            self._launcher = self._make_launcher()
+            self._renew_launcher()
             self._runners[slot] = self._start(slot)
-        self._has_built[slot] = False
-        self._watch()
+        if self._readiness is not None:
+            self._watch()
+
+    def _count_fault(self, told: str, error: PacelineError) -> None:
+        """Count a replacement, and tell of it; raise ``error`` if it is one too many."""
+        most = self._spec.max_restarts
+        if self.num_restarts >= most:
+            raise error
+        self.num_restarts += 1
+        self._events.append(f"{told} (replacement {self.num_restarts} of at most {most}): {error.args[0]}")
+
+    def _renew_launcher(self) -> None:
+        self._launcher.close()
+        self._launcher = self._make_launcher()
 
     def _help_to_begin(self, slot: int) -> None:
         """See how far a new actor has come; ask it for fragments once it has begun."""
         runner = self._runners[slot]
         try:
             if not runner.is_dead() and not runner.channel.poll(0):
-                if monotonic() < self._starting[slot]:
+                if monotonic() < self._starting[slot].until_s:
                     return
-                raise EnvTimeoutError(f"runner {slot} did not begin within {_STARTUP_S:g} s", env_index=None)
+                raise self._hang(slot)
             answer = runner.receive(monotonic() + _ANSWER_S)
         except PacelineError as error:
             self._replace(slot, error)
             return
-        if not self._has_built[slot]:
-            self._has_built[slot] = True
-            runner.post(self._begin_work(slot))
+        if isinstance(answer, Built):
+            self._built = answer
+            self._starting[slot] = _Stage("compile", monotonic() + _STARTUP_S)
+            if self._layout is not None:
+                runner.post(self._begin_work(slot))
             return
-        self.threads[slot] = answer
+        if isinstance(answer, Compiled):
+            self._starting[slot] = _Stage("reset its environments", monotonic() + self._step_timeout_s)
+            return
+        begun: Begun = answer
+        self.threads[slot] = begun.threads
         del self._starting[slot]
-        self._watch()
+        if self._readiness is not None:
+            self._watch()
         if self._asked[slot]:
             self._seen_at[slot] = monotonic()
             self._wake(slot, self._asked[slot])

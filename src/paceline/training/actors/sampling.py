@@ -77,7 +77,10 @@ class Sampler:
         self._collector.total_steps = np.asarray(begin.env_steps, np.int64)
         self._gradients = _gradient_taker(spec, agent, layout, venv) if begin.takes_gradients else None
         self._compile(own)
-        self._collector.reset(begin.seeds)
+
+    def reset(self, seeds: list[int]) -> None:
+        """Reset all environments; the next fragment begins there."""
+        self._collector.reset(seeds)
 
     def _compile(self, fragment: Fragment) -> None:
         buffer = fragment.buffer

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -74,6 +75,21 @@ def start_interpreter(label: str, entry: str, arguments: Mapping[str, Any], *, t
         env={**os.environ, **thread_environment(threads)},
         pass_fds=tuple(descriptors(arguments).values()),
     )
+
+
+def how_it_ended(code: int) -> str:
+    """Return an exit status in words, to follow what had it.
+
+    Args:
+        code: as :class:`ProcessHandle` gives it.
+    """
+    if code >= 0:
+        return f"exited with status {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:  # a real-time signal: only the first and the last of them have names
+        name = f"signal {-code}"
+    return f"was ended by {name}" + (" (often: out of memory)" if -code == signal.SIGKILL else "")
 
 
 def descriptors(arguments: Mapping[str, Any]) -> dict[str, int]:

@@ -21,8 +21,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
-from paceline.errors import PlanError, ResourceError
-from paceline.vector.runners.bootstrap import RUNNER_ENTRY, ProcessHandle, descriptors, start_interpreter
+from paceline.errors import PlanError, ResourceError, RunnerDiedError
+from paceline.vector.runners.bootstrap import (
+    RUNNER_ENTRY,
+    ProcessHandle,
+    descriptors,
+    how_it_ended,
+    start_interpreter,
+)
 
 SERVER_ENTRY = "paceline.vector.runners.forking:main"
 _LONGEST_MESSAGE = 65_536
@@ -122,6 +128,16 @@ class ForkServer:
         except ResourceError:
             answer = None
         return -signal.SIGKILL if answer is None or "status" not in answer else int(answer["status"])
+
+    def obituary(self) -> RunnerDiedError | None:
+        """Return the error that says how the server ended, and its runners with it; None while it lives."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        return RunnerDiedError(
+            f"expected the fork server (pid {self.pid}) to live as long as the runners that it forked, but it "
+            f"{how_it_ended(code)}, and they died with it; look above for what it printed, and at the memory in use"
+        )
 
     def close(self) -> None:
         """End the server, and with it whatever it forked that still lives. Idempotent; takes a second at most."""

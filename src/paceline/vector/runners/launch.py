@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from time import monotonic
 from typing import Any, Literal, Protocol
 
 from paceline.errors import EnvTimeoutError, OutOfMemoryError, PlanError, ResourceError, RunnerDiedError
-from paceline.vector.runners.bootstrap import RUNNER_ENTRY, ProcessHandle, start_interpreter
+from paceline.vector.runners.bootstrap import RUNNER_ENTRY, ProcessHandle, how_it_ended, start_interpreter
 from paceline.vector.runners.fork_server import ForkServer, fork_server_refusal
 from paceline.vector.runners.protocol import SOCKET_BUFFER_BYTES, Failure, send_message, unpack_message
 from paceline.vector.runners.wakeup import REQUEST, SignalEnds
@@ -54,6 +53,9 @@ class Launcher(Protocol):
             OSError: no process can be had.
         """
 
+    def obituary(self) -> RunnerDiedError | None:
+        """Return the error that says how what the processes come from died, and they with it; None if it did not."""
+
     def close(self) -> None:
         """Release what the launcher itself holds, once its processes have ended. Idempotent."""
 
@@ -75,6 +77,9 @@ class SpawnLauncher:
     def start(self, label: str, arguments: Mapping[str, Any]) -> ProcessHandle:
         """Start a process, see :class:`Launcher`."""
         return start_interpreter(label, self._entry, arguments, threads=self._threads)
+
+    def obituary(self) -> None:
+        """Return None: no process depends on another."""
 
     def close(self) -> None:
         """Do nothing: there is nothing but the processes."""
@@ -109,6 +114,10 @@ class AutoLauncher:
             self._server.close()
             self._chosen = self._spawn
             return self._spawn.start(label, arguments)
+
+    def obituary(self) -> RunnerDiedError | None:
+        """Tell how the server died, if processes come from it, see :class:`Launcher`."""
+        return self._chosen.obituary()
 
     def close(self) -> None:
         """End the server."""
@@ -339,14 +348,10 @@ class RunnerProcess:
         except subprocess.TimeoutExpired:  # it closed its channel but lives on
             self.process.kill()
             code = self.process.wait()
-        how = f"exited with status {code}"
-        if code < 0:
-            how = f"was ended by {_signal_name(-code)}"
-            how += " (often: out of memory)" if -code == signal.SIGKILL else ""
         whose = f"envs {self.envs.start} to {self.envs.stop - 1}" if len(self.envs) > 1 else f"env {self.envs.start}"
         return RunnerDiedError(
-            f"expected runner {self.slot} (pid {self.pid}, {whose}) to step its environments, but it {how}; look above "
-            f"for what it printed, and at the memory it uses"
+            f"expected runner {self.slot} (pid {self.pid}, {whose}) to step its environments, but it "
+            f"{how_it_ended(code)}; look above for what it printed, and at the memory it uses"
         )
 
     def is_dead(self) -> bool:
@@ -373,13 +378,6 @@ class RunnerProcess:
         for fd in set(self._fds):
             os.close(fd)
         self._fds = []
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal: only the first and the last of them have names
-        return f"signal {number}"
 
 
 def end_all(runners: Sequence[RunnerProcess], grace_s: float) -> None:

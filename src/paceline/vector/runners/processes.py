@@ -23,7 +23,7 @@ from paceline.vector.env_list import spread_values
 from paceline.vector.faults import Fault, replacement_seed
 from paceline.vector.infos import InfoRecord
 from paceline.vector.runners.ending import CLOSE_GRACE_S, Descriptor, end_runners
-from paceline.vector.runners.launch import RunnerProcess, StartMethod, make_launcher, modules_to_preload
+from paceline.vector.runners.launch import Launcher, RunnerProcess, StartMethod, make_launcher, modules_to_preload
 from paceline.vector.runners.memory_watch import MemoryWatch
 from paceline.vector.runners.patience import Waiting, choose_waiting
 from paceline.vector.runners.placement import CorePlacement, spread_cores, usable_core_time, usable_cores
@@ -111,10 +111,7 @@ class ProcessVecEnv(BatchedVecEnv):
         )
         self._memory_fd = self._create_memory()
         try:
-            self._launcher = make_launcher(
-                processes.start_method, num_env_runners, threads=processes.runner_threads,
-                preload=modules_to_preload(self._factories[0].id),
-            )  # fmt: skip
+            self._launcher = self._make_launcher()
             for slot, envs in enumerate(partition(self.num_envs, num_env_runners)):
                 self._runners.append(self._start_runner(slot, envs))
             self._set_up()
@@ -133,6 +130,12 @@ class ProcessVecEnv(BatchedVecEnv):
     @_memory_fd.setter
     def _memory_fd(self, fd: int) -> None:
         self._memory_owner.fd = fd
+
+    def _make_launcher(self) -> Launcher:
+        return make_launcher(
+            self.processes.start_method, self.num_env_runners, threads=self.processes.runner_threads,
+            preload=modules_to_preload(self._factories[0].id),
+        )  # fmt: skip
 
     def _start_runner(self, slot: int, envs: range) -> RunnerProcess:
         return RunnerProcess(
@@ -350,20 +353,20 @@ class ProcessVecEnv(BatchedVecEnv):
             located = self._located(slot, error)
             if blames_call and not is_reset:
                 raise located from None
-            self._mend(slot, located)
+            culprit = self._mend(slot, located)
             blames_call = True
-            if is_reset:
-                request = self._without_culprit(slot, request)
+            if is_reset and culprit is not None:
+                request = self._without_culprit(slot, request, culprit)
             self._post(self._runners[slot], request)
             try:
                 return self._answer(slot, self._deadline())
             except (RunnerDiedError, EnvTimeoutError) as another:
                 error = another
 
-    def _without_culprit(self, slot: int, request: ResetRequest) -> ResetRequest:
+    def _without_culprit(self, slot: int, request: ResetRequest, culprit: int) -> ResetRequest:
         """Return a request whose seeds are those that were asked for, but for the environment that broke."""
         envs, seeds = self._runners[slot].envs, list(request.seeds)
-        seeds[self.faults[-1].env_index - envs.start] = None
+        seeds[culprit - envs.start] = None
         known = list(self.env_seeds)
         for index, seed in zip(envs, seeds, strict=True):
             if seed is not None:
@@ -387,22 +390,31 @@ class ProcessVecEnv(BatchedVecEnv):
         self._took_faults(message.faults)
         return message
 
-    def _mend(self, slot: int, error: PacelineError) -> None:
+    def _mend(self, slot: int, error: PacelineError) -> int | None:
         """Replace a runner that died, hangs or takes too much memory, with all its environments.
+
+        Returns:
+            The environment to blame; None where the runner died with the fork server, as others did.
 
         Raises:
             PacelineError: ``error``, if nothing is to be restarted, or too much has been; or what the new environments
                 raised while they were built.
         """
+        old = self._runners[slot]
+        fall = old.launcher.obituary() if isinstance(error, RunnerDiedError) else None
+        error = fall or error
         if not self.options.faults.restarts or not isinstance(error, EnvError):
             raise error from None
-        old = self._runners[slot]
         old.process.kill()
         old.end(monotonic() + CLOSE_GRACE_S)
         envs = old.envs
         culprit = envs.start if error.env_index is None else error.env_index
         seeds = [replacement_seed(self.env_seeds[i], len(self.faults) + 1, i) for i in envs]
-        self._took_faults([Fault.of(error, culprit, seeds[culprit - envs.start])])
+        if fall is None or old.launcher is self._launcher:  # else it was counted with the first that died of it
+            self._took_faults([Fault.of(error, culprit, seeds[culprit - envs.start])])
+        if fall is not None and old.launcher is self._launcher:
+            self._launcher.close()
+            self._launcher = self._make_launcher()
         known = list(self.env_seeds)
         known[envs.start : envs.stop] = seeds
         self.env_seeds = tuple(known)
@@ -418,6 +430,7 @@ class ProcessVecEnv(BatchedVecEnv):
         self._place_runners()
         self._memory_watch.replace(slot, runner.pid)
         self._start_again(slot)
+        return culprit if fall is None else None
 
     def _located(self, slot: int, error: RunnerDiedError | EnvTimeoutError) -> EnvError:
         """Say at which environment a runner died or hangs: its cursor in shared memory tells."""

@@ -161,6 +161,21 @@ def test_a_training_run_that_broke_says_how_far_it_came_and_why(run: Any, result
     assert analyse(results(at_once, kind="train")).headline == "The run broke after 0 iterations (0 steps)."
 
 
+def test_what_was_replaced_is_told_and_named_as_a_reason_for_unsteady_speed(run: Any, results: Any) -> None:
+    data = results(run(2, 8, [1.0, 1.6, 0.9, 1.0]), kind="train")
+    told = [f"runner {i} was replaced because it died (replacement {i + 1} of at most 8): killed\n" for i in range(5)]
+    findings = analyse(data, restarts=told)
+    texts = {notice.code: notice.text for notice in findings.notices}
+    assert texts["restarts"].startswith("5 environments or runners were replaced on the way: runner 0 was replaced be")
+    assert "at most 8): killed; runner 1 was" in texts["restarts"] and "runner 3" not in texts["restarts"]
+    assert texts["restarts"].endswith("; and 2 more, which progress.jsonl tells of.")
+    assert "5 environments or runners were replaced meanwhile, which takes time and is a likely" in texts["noisy"]
+    assert "something else may have used the machine" not in texts["noisy"] and findings.restarts == tuple(told)
+    assert "One environment or runner was replaced on the way: " in str(analyse(data, restarts=told[:1]).notices)
+    quiet = {notice.code: notice.text for notice in analyse(data).notices}
+    assert "restarts" not in quiet and "something else may have used the machine" in quiet["noisy"]
+
+
 def test_no_runs(results: Any) -> None:
     findings = analyse(results())
     assert findings.primary is None and findings.workloads == () and findings.runs == ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from paceline.analysis.cautions import worst_first
+from paceline.analysis.cautions import replaced, worst_first
 from paceline.analysis.contenders import Contender, budget_text
 from paceline.analysis.stats import MIN_SAMPLES
 from paceline.analysis.table import Notice
@@ -64,8 +64,8 @@ def _run_notices(contenders: Sequence[Contender], left_out: Sequence[str]) -> li
             notices.append(Notice("incomplete", text, "caution", (item.name,)))
         restarts = sum(len(run.restarts) for run in item.runs)
         if restarts:
-            replaced = "one environment or runner was" if restarts == 1 else f"{restarts} environments or runners were"
-            notices.append(Notice("restarts", f"{item.name}: {replaced} replaced on the way.", "info", (item.name,)))
+            text = f"{item.name}: {replaced(restarts)} replaced on the way."
+            notices.append(Notice("restarts", text, "info", (item.name,)))
     if left_out:
         text = f"Left out, because they have no results.json (stopped, or still running): {', '.join(left_out)}."
         notices.append(Notice("left-out", text, "caution"))

@@ -10,7 +10,7 @@ from itertools import accumulate
 from typing import Any, Literal
 
 from paceline.analysis.bottleneck import Bottleneck, find_bottleneck
-from paceline.analysis.cautions import worst_first
+from paceline.analysis.cautions import restart_notices, table_notices, worst_first
 from paceline.analysis.curves import ScalingModels, scaling_models
 from paceline.analysis.hardware import hardware_advice
 from paceline.analysis.recommend import Advice, EfficiencyBasis, recommend
@@ -111,6 +111,7 @@ class Findings:
         complete: all planned trials are in the file.
         hardware: what the measurements say about this machine, one sentence each (what it is short of, where to look
             next), for the first workload.
+        restarts: of a training run, one sentence for each environment or runner that was replaced on the way.
     """
 
     kind: Literal["train", "sweep", "tune"]
@@ -126,6 +127,7 @@ class Findings:
     gpu: str = ""
     complete: bool = True
     hardware: tuple[str, ...] = ()
+    restarts: tuple[str, ...] = ()
 
     @property
     def primary(self) -> WorkloadFindings | None:
@@ -133,13 +135,21 @@ class Findings:
         return self.workloads[0] if self.workloads else None
 
 
-def analyse(results: Results, *, baseline: str | None = None, efficiency: EfficiencyBasis = "env") -> Findings:
+def analyse(
+    results: Results,
+    *,
+    baseline: str | None = None,
+    efficiency: EfficiencyBasis = "env",
+    restarts: Sequence[str] = (),
+) -> Findings:
     """Work out everything a report needs. Failed, unfinished and missing trials are findings, not errors.
 
     Args:
         results: a results file's content.
         baseline: label of the row to take as baseline (``1x1``) instead of the rule's.
         efficiency: which efficiency the scenarios use: per ``env`` or per ``core``.
+        restarts: of a training run, one sentence for each environment or runner that was replaced on the way (the
+            results do not hold them, see :func:`paceline.measure.trained_run.load_restarts`).
 
     Raises:
         RequestError: ``baseline`` is not the label of a measured row, or the file is a bench's, which has no plans.
@@ -150,6 +160,8 @@ def analyse(results: Results, *, baseline: str | None = None, efficiency: Effici
             "expected the results of training runs or a sweep, got those of a bench; run `paceline report` on it"
         )
     tables = scaling_tables(results, baseline=baseline)
+    if restarts:
+        tables = tuple(replace(table, notices=table_notices(table, restarts=len(restarts))) for table in tables)
     workloads = tuple(_workload(table, efficiency) for table in tables)
     gpu = _gpu_sentence(results)
     notices = [notice for table in tables for notice in _prefixed(table, several=len(tables) > 1)]
@@ -161,13 +173,14 @@ def analyse(results: Results, *, baseline: str | None = None, efficiency: Effici
         algo=info.algo or next((str(run.algo.get("name", "")) for run in results.experiments), ""),
         workloads=workloads,
         runs=tuple(_run(run) for run in results.experiments),
-        notices=worst_first([*_file_notices(results, gpu), *notices]),
+        notices=worst_first([*_file_notices(results, gpu), *restart_notices(restarts), *notices]),
         method=_method(results, tables),
         outcome_counts={str(key): count for key, count in Counter(run.outcome for run in results.experiments).items()},
         machine=info.machine,
         gpu=gpu,
         complete=info.complete,
         hardware=hardware_advice(info.machine, workloads[0].table, workloads[0].advice) if workloads else (),
+        restarts=tuple(restarts),
     )
 
 

@@ -109,6 +109,8 @@ def _run_facts(source: ReportInput) -> list[Fact]:
     run = source.findings.runs[0]
     iterations = formats.plural(run.num_iterations, "iteration")
     facts = [Fact("environment steps", formats.compact(run.total_env_steps), iterations)]
+    if source.findings.restarts:
+        facts.append(Fact("replaced on the way", f"{len(source.findings.restarts):,}", "environments or runners"))
     returns = [p.episode_return_mean for p in run.curve if p.episode_return_mean is not None]
     if returns:
         facts.append(Fact("last mean return", f"{returns[-1]:,.0f}", f"best {max(returns):,.0f}"))

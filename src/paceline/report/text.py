@@ -222,6 +222,7 @@ def _run_section(source: ReportInput, workload: WorkloadFindings) -> list[str]:
     facts = [
         ["plan", f"{row.label} (env runners x envs per runner), {row.num_envs} envs"],
         ["outcome", row.outcome],
+        *([["replaced", f"{view.replaced_text(source.findings)} (see Warnings)"]] if source.findings.restarts else []),
         ["steps", formats.integer(run.total_env_steps)],
         ["iterations", formats.integer(run.num_iterations)],
     ]
@@ -299,7 +300,7 @@ def _notice_section(source: ReportInput) -> list[str]:
         return []
     lines = heading("Warnings")
     for notice in notices:
-        lines += paragraph(f"{notice.severity}: {notice.text}", bullet="- ")
+        lines += paragraph(f"{notice.severity}: {formats.one_line(notice.text)}", bullet="- ")
     return lines
 
 

@@ -224,6 +224,12 @@ def karp_flatt_text(row: ScalingRow) -> str:
     return formats.MISSING if row.karp_flatt is None else f"{row.karp_flatt:.3f}"
 
 
+def replaced_text(findings: Findings) -> str:
+    """Say how many environments and runners a training run replaced: ``2 environments or runners``."""
+    count = len(findings.restarts)
+    return "1 environment or runner" if count == 1 else f"{count:,} environments or runners"
+
+
 FINISHED = ("ok", "unsteady")
 """Outcomes that leave figures to compare; an unsteady trial finished, but its iterations vary."""
 

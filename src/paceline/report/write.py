@@ -10,6 +10,7 @@ from paceline.analysis.standings import Standings
 from paceline.measure.bench_result import BenchResults
 from paceline.measure.result import Results
 from paceline.measure.store import WRITABLE_OUT, load_results, write_atomically
+from paceline.measure.trained_run import load_restarts
 from paceline.report.bench_page import render_bench_html
 from paceline.report.bench_plots import draw_bench_dashboard
 from paceline.report.bench_text import render_bench_text
@@ -62,7 +63,8 @@ def write_report(out_dir: Path, *, html: bool = True) -> ReportPaths:
         html: also write the page.
 
     Raises:
-        ResultsError: there are no results, or they are damaged or of another program.
+        ResultsError: there are no results, or they are damaged or of another program; or ``progress.jsonl`` cannot be
+            read.
         OutputError: a file cannot be written.
     """
     results: Results = load_results(out_dir)
@@ -74,7 +76,8 @@ def write_report(out_dir: Path, *, html: bool = True) -> ReportPaths:
         if html:
             _write(page, render_bench_html(bench))
         return ReportPaths(text, picture, page if html else None, None, bench.findings.verdict)
-    source = ReportInput(results, analyse(results))
+    restarts = load_restarts(out_dir) if results.experiment_info.kind == "train" else ()
+    source = ReportInput(results, analyse(results, restarts=restarts))
     _write(text, render_text(source))
     _write(picture, draw_dashboard(source))
     if html:

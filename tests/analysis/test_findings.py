@@ -159,6 +159,23 @@ def test_a_training_run_that_broke_says_how_far_it_came_and_why(run: Any, result
     )
     at_once = run(2, 8, [], outcome="crash")
     assert analyse(results(at_once, kind="train")).headline == "The run broke after 0 iterations (0 steps)."
+    stopped = run(2, 8, [], outcome="interrupted")
+    assert analyse(results(stopped, kind="train")).headline.startswith("The run was stopped before an iteration was f")
+    found = analyse(results(at_once, kind="train", complete=False))
+    assert "The run is not complete: it ended early; --resume goes on" in " ".join(n.text for n in found.notices)
+
+
+def test_a_median_speed_stands_beside_the_medians_time_and_the_mean_is_named_where_it_differs(
+    run: Any, results: Any
+) -> None:
+    """Short runs: a slow first iteration is in the mean, and hardly in the median."""
+    slow_start = run(2, 4, [0.6, *[0.1] * 9], steps=1920, phases=ENV_BOUND)
+    assert analyse(results(slow_start, kind="train")).headline.startswith(
+        "2x4 trains at 19,200 steps/s, 0.1 s an iteration (medians); the mean is 12,800 steps/s, 0.15 s an iteration. "
+        "Stepping the environments holds this run back: it takes 60% of the wall time, on average 0.09 s of each 0.15 s"
+    )
+    even = run(2, 4, [0.1] * 10, steps=1920, phases=ENV_BOUND)
+    assert analyse(results(even, kind="train")).headline.startswith("2x4 trains at 19,200 steps/s. Stepping")
 
 
 def test_what_was_replaced_is_told_and_named_as_a_reason_for_unsteady_speed(run: Any, results: Any) -> None:

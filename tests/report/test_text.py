@@ -145,6 +145,20 @@ def test_a_training_run_tells_returns_and_ledger_instead_of_speedups(train: Repo
     assert "Which plan to take" not in text
 
 
+def test_mean_and_median_speed_are_told_by_name_where_they_differ(make_train: Callable[..., Results]) -> None:
+    results = make_train(10)
+    (run,) = results.experiments
+    first = run.iterations[0]
+    slow = first.model_copy(update={"wall_s": 6 * first.wall_s, "sps": first.sps / 6})
+    changed = results.model_copy(
+        update={"experiments": (run.model_copy(update={"iterations": (slow, *run.iterations[1:])}),)}
+    )
+    told = section(render_text(ReportInput(changed, analyse(changed))), "The run")
+    assert re.search(r"steps per second +[\d,]+, median of the iterations \(95%: .*\)\n +[\d,]+, mean: all steps", told)
+    even = section(render_text(ReportInput(results, analyse(results))), "The run")
+    assert "median of the iterations" in even and "mean: all steps" not in even
+
+
 def test_gpu_readings_appear_where_there_are_any(wide: ReportInput) -> None:
     resources = section(render_text(wide), "CPU, memory and GPU")
     assert "31%" in resources

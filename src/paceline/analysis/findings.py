@@ -200,10 +200,12 @@ _ENDINGS: dict[Outcome, str] = {
 
 
 def _broken_run_headline(results: Results) -> str:
-    """Say how a single training run failed and how far it came; "" for anything else."""
+    """Say how a single training run failed and how far it came, or that it was stopped at once; else ""."""
     if results.experiment_info.kind != "train" or len(results.experiments) != 1:
         return ""
     (run,) = results.experiments
+    if run.outcome == "interrupted" and not run.iterations:
+        return "The run was stopped before an iteration was finished, so nothing can be said about speed."
     if run.outcome not in _ENDINGS:
         return ""
     done = run.iterations[-1].total_env_steps if run.iterations else 0
@@ -220,7 +222,7 @@ def _headline(table: ScalingTable, advice: Advice | None) -> str:
     if advice is None:
         row = table.measured_rows[0]
         verdict = f" {row.bottleneck.sentences[0]}" if row.bottleneck else ""
-        return f"{row.label} trains at {_sps_text(row)}.{verdict}"
+        return f"{row.label} trains at {_one_speed(row)}.{verdict}"
     fastest = advice.recommendations[-1]
     best, base = fastest.row, table.baseline
     if best is None or base is None:
@@ -238,6 +240,17 @@ def _headline(table: ScalingTable, advice: Advice | None) -> str:
     if recommended is not None and recommended is not best and recommended.label not in fastest.contenders:
         sentence += f" Recommended is {recommended.label} at {_sps_text(recommended)}."
     return sentence
+
+
+def _one_speed(row: ScalingRow) -> str:
+    """Write the speed of a plan that stands alone: the median, and the mean where it is another figure."""
+    told = _sps_text(row)
+    if not row.mean_differs or row.time_per_iter_s is None:
+        return told
+    return (
+        f"{told}, {row.time_per_iter_s.value:.3g} s an iteration (medians); the mean is {row.mean_sps:,.0f} steps/s, "
+        f"{row.mean_time_per_iter_s:.3g} s an iteration"
+    )
 
 
 def _sps_text(row: ScalingRow) -> str:
@@ -291,10 +304,10 @@ def _file_notices(results: Results, gpu: str) -> list[Notice]:
     if not info.complete:
         missing = info.total_experiments - sum(run.outcome != "interrupted" for run in results.experiments)
         verb = "is" if missing == 1 else "are"
-        told = f"{missing} of {info.total_experiments} trials {verb} missing" if missing > 0 else "it was stopped"
-        notices.append(
-            Notice("incomplete", f"The run is not complete: {told}; --resume runs what is missing.", "caution")
-        )
+        told = f"{missing} of {info.total_experiments} trials {verb} missing; --resume runs what is missing"
+        if info.kind == "train" or missing <= 0:
+            told = "it ended early; --resume goes on with it"
+        notices.append(Notice("incomplete", f"The run is not complete: {told}.", "caution"))
     cold = [run.name for run in results.experiments if run.summary and run.summary.warmup_iterations == 0]
     if cold and info.kind != "train":
         notices.append(

@@ -83,7 +83,8 @@ def _facts(source: ReportInput) -> tuple[Fact, ...]:
     if row and row.sps:
         bounds = row.sps.interval
         between = f"95%: {formats.interval((bounds.low, bounds.high))}" if bounds else row.sps.reason
-        facts.append(Fact("steps per second", formats.integer(row.sps.value), between))
+        median = f"median of iterations, mean {formats.integer(row.mean_sps)}; " if row.mean_differs else ""
+        facts.append(Fact("steps per second", formats.integer(row.sps.value), median + between))
     if row and row.speedup and workload.table.baseline and not row.is_baseline:
         over = f"over {workload.table.baseline.label}"
         facts.append(Fact("speedup", formats.times(row.speedup.value), over))

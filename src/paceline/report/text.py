@@ -229,7 +229,10 @@ def _run_section(source: ReportInput, workload: WorkloadFindings) -> list[str]:
     if run.sps:
         bounds = run.sps.interval
         between = f" (95%: {formats.interval((bounds.low, bounds.high))})" if bounds else ""
-        facts.append(["steps per second", formats.integer(run.sps.value) + between])
+        facts.append(["steps per second", f"{formats.integer(run.sps.value)}, median of the iterations{between}"])
+    if row.mean_differs:
+        mean = f"{formats.integer(row.mean_sps)}, mean: all steps / all training time"
+        facts.append(["", mean])
     if run.curve:
         facts.append(["training time", formats.seconds(run.curve[-1].training_s)])
     returns = [point.episode_return_mean for point in run.curve if point.episode_return_mean is not None]

@@ -47,7 +47,9 @@ def verdict_parts(source: ReportInput) -> tuple[str, str]:
     info = source.results.experiment_info
     done = sum(run.outcome != "interrupted" for run in source.results.experiments)
     if info.kind == "train":
-        return f"Partial: the run was stopped early. {first}", rest
+        stopped = any(run.outcome == "interrupted" and run.iterations for run in source.results.experiments)
+        # The headline of a run that broke, or was stopped at once, says so itself.
+        return (f"Partial: the run was stopped early. {first}" if stopped else first), rest
     planned = f"{done} of {info.total_experiments}" if info.total_experiments > done else f"{done}"
     return f"Partial: {planned} trials so far. {first}", rest
 

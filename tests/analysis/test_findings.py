@@ -178,6 +178,25 @@ def test_a_median_speed_stands_beside_the_medians_time_and_the_mean_is_named_whe
     assert analyse(results(even, kind="train")).headline.startswith("2x4 trains at 19,200 steps/s. Stepping")
 
 
+def test_returns_are_the_running_mean_of_the_live_display(run: Any, results: Any) -> None:
+    returns = [20.0, None, 80.0, 200.0, 300.0]
+    bare = run(2, 4, [0.1] * 5, returns=returns)
+    counts = [80, 0, 40, 50, 60]
+    counted = [
+        item.model_copy(update={"num_episodes": count}) for item, count in zip(bare.iterations, counts, strict=True)
+    ]
+    found = analyse(results(bare.model_copy(update={"iterations": tuple(counted)}), kind="train")).runs[0]
+    played: list[float] = []
+    live = []
+    for mean, count in zip(returns, counts, strict=True):
+        played += [mean] * count if mean is not None else []
+        live.append(sum(played[-100:]) / len(played[-100:]))
+    assert [point.recent_return for point in found.curve] == pytest.approx(live) and found.return_window == 100
+    uncounted = analyse(results(bare, kind="train")).runs[0]
+    assert [point.recent_return for point in uncounted.curve] == [20.0, 20.0, 80.0, 200.0, 300.0]
+    assert uncounted.return_window == 0
+
+
 def test_what_was_replaced_is_told_and_named_as_a_reason_for_unsteady_speed(run: Any, results: Any) -> None:
     data = results(run(2, 8, [1.0, 1.6, 0.9, 1.0]), kind="train")
     told = [f"runner {i} was replaced because it died (replacement {i + 1} of at most 8): killed\n" for i in range(5)]

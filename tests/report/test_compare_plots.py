@@ -96,7 +96,7 @@ def test_curves_differ_in_colour_dash_and_marker_and_have_bands(figure: Figure, 
         assert len({look(line) for line in curves}) == 3
     assert len(axes.collections) == 3
     legend = axes.get_legend()
-    assert legend is not None and "a return of 416" in [text.get_text() for text in legend.get_texts()]
+    assert legend is not None and "a return of 415" in [text.get_text() for text in legend.get_texts()]
 
 
 def test_every_seed_and_the_mean_are_in_the_panel_of_final_returns(figure: Figure) -> None:

@@ -140,7 +140,7 @@ def test_a_sweep_without_a_finished_trial_still_reports(nothing: ReportInput) ->
 def test_a_training_run_tells_returns_and_ledger_instead_of_speedups(train: ReportInput) -> None:
     text = render_text(train)
     run = section(text, "The run")
-    assert re.search(r"mean return +first -?\d", run)
+    assert re.search(r"mean return +first -?\d.*, best -?[\d,.]+ \(mean of the last 100 episodes\)", run)
     assert "learner update" in section(text, "Where the time goes")
     assert "Which plan to take" not in text
 

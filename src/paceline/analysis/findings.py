@@ -13,6 +13,7 @@ from paceline.analysis.bottleneck import Bottleneck, find_bottleneck
 from paceline.analysis.cautions import restart_notices, table_notices, worst_first
 from paceline.analysis.curves import ScalingModels, scaling_models
 from paceline.analysis.hardware import hardware_advice
+from paceline.analysis.learning import WINDOW_EPISODES, learning_curve
 from paceline.analysis.recommend import Advice, EfficiencyBasis, recommend
 from paceline.analysis.rows import judge_learning, row_label, run_ledger, scaling_tables, throughput_samples
 from paceline.analysis.stats import Estimate, estimate_median
@@ -29,6 +30,8 @@ class LearningPoint:
         total_env_steps: environment steps since the run began.
         training_s: measured training seconds since the first measured iteration began.
         episode_return_mean: mean return of the episodes that ended in it, None where none ended.
+        recent_return: mean return of the run's last episodes, :attr:`RunFinding.return_window` of them; None before
+            the first one ended.
         sps: environment steps per second of this iteration.
     """
 
@@ -36,6 +39,7 @@ class LearningPoint:
     training_s: float
     episode_return_mean: float | None
     sps: float
+    recent_return: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,8 @@ class RunFinding:
         curve: learning and throughput curve, one point per measured iteration.
         learning: whether returns held, as in :class:`~paceline.analysis.table.ScalingRow`.
         bottleneck: from the run's ledger, None without one.
+        return_window: episodes of the running mean return, as in the live display; 0 where the file does not count
+            episodes, so that it is the mean of one iteration.
     """
 
     name: str
@@ -65,6 +71,7 @@ class RunFinding:
     curve: tuple[LearningPoint, ...]
     learning: Learning
     bottleneck: Bottleneck | None
+    return_window: int = WINDOW_EPISODES
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,9 +268,15 @@ def _run(run: RunResult) -> RunFinding:
     samples = throughput_samples([run])[0]
     ledger = run_ledger(run)
     seconds = accumulate(_finite(item.wall_s) or 0.0 for item in run.iterations)
+    counted = all(item.num_episodes for item in run.iterations if item.episode_return_mean is not None)
+    window = WINDOW_EPISODES if counted else 0
+    smooth = learning_curve(run.iterations, max(1, window))
+    recent = [] if smooth is None else smooth.returns.tolist()
     curve = tuple(
-        LearningPoint(item.total_env_steps, elapsed, _finite(item.episode_return_mean), _finite(item.sps) or 0.0)
-        for item, elapsed in zip(run.iterations, seconds, strict=True)
+        LearningPoint(item.total_env_steps, elapsed, _finite(item.episode_return_mean), _finite(item.sps) or 0.0, mean)
+        for item, elapsed, mean in zip(
+            run.iterations, seconds, [*[None] * (len(run.iterations) - len(recent)), *recent], strict=True
+        )
     )
     return RunFinding(
         name=run.name,
@@ -284,6 +297,7 @@ def _run(run: RunResult) -> RunFinding:
         )
         if ledger or run.outcome == "oom"
         else None,
+        return_window=window,
     )
 
 

@@ -163,7 +163,8 @@ def threshold_sentence(found: Standings) -> str:
     """Say which return is timed and why that one."""
     if found.threshold is None:
         return f"{found.threshold_rule[0].upper()}{found.threshold_rule[1:]}."
-    return f"The common return is {return_text(found.threshold)}: {found.threshold_rule}."
+    smooth = f"running mean of the last {formats.plural(found.window, 'episode')}"
+    return f"The common return is {return_text(found.threshold)}: {found.threshold_rule} ({smooth})."
 
 
 def first_machine(found: Standings) -> Mapping[str, Any]:
@@ -197,6 +198,7 @@ def comparison_data(found: Standings) -> dict[str, Any]:
         "sentences": list(found.sentences),
         "env_id": found.env_id,
         "threshold": {"return": found.threshold, "rule": found.threshold_rule},
+        "window_episodes": found.window,
         "compared_at_steps": found.horizon,
         "contenders": [_contender_data(standing) for standing in found.standings],
         "comparisons": [_duel_data(item) for item in found.duels],

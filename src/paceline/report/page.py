@@ -112,9 +112,10 @@ def _run_facts(source: ReportInput) -> list[Fact]:
     facts = [Fact("environment steps", formats.compact(run.total_env_steps), iterations)]
     if source.findings.restarts:
         facts.append(Fact("replaced on the way", f"{len(source.findings.restarts):,}", "environments or runners"))
-    returns = [p.episode_return_mean for p in run.curve if p.episode_return_mean is not None]
+    returns = [point.recent_return for point in run.curve if point.recent_return is not None]
     if returns:
-        facts.append(Fact("last mean return", f"{returns[-1]:,.0f}", f"best {max(returns):,.0f}"))
+        note = f"best {max(returns):,.0f}; mean of {view.returns_name(run)}"
+        facts.append(Fact("last mean return", f"{returns[-1]:,.0f}", note))
     return facts
 
 
@@ -162,9 +163,9 @@ def _curves(source: ReportInput) -> tuple[Chart, ...]:
     run = source.single_run
     if run is None:
         return ()
-    curve = source.findings.runs[0].curve
-    throughput = charts.throughput_chart(curve)
-    found = [*charts.return_charts(curve), *([throughput] if throughput else []), *charts.resource_charts(run)]
+    finding = source.findings.runs[0]
+    throughput = charts.throughput_chart(finding.curve)
+    found = [*charts.return_charts(finding), *([throughput] if throughput else []), *charts.resource_charts(run)]
     return tuple(found)
 
 

@@ -235,9 +235,10 @@ def _run_section(source: ReportInput, workload: WorkloadFindings) -> list[str]:
         facts.append(["", mean])
     if run.curve:
         facts.append(["training time", formats.seconds(run.curve[-1].training_s)])
-    returns = [point.episode_return_mean for point in run.curve if point.episode_return_mean is not None]
+    returns = [point.recent_return for point in run.curve if point.recent_return is not None]
     if returns:
-        facts.append(["mean return", f"first {returns[0]:,.1f}, last {returns[-1]:,.1f}, best {max(returns):,.1f}"])
+        told = f"first {returns[0]:,.1f}, last {returns[-1]:,.1f}, best {max(returns):,.1f}"
+        facts.append(["mean return", f"{told} (mean of {view.returns_name(run)})"])
     for name, value in (("start-up", row.setup_s), ("compilation", row.compile_s)):
         if value is not None:
             facts.append([name, f"{formats.seconds(value)} (not part of steps per second)"])

@@ -226,6 +226,11 @@ def karp_flatt_text(row: ScalingRow) -> str:
     return formats.MISSING if row.karp_flatt is None else f"{row.karp_flatt:.3f}"
 
 
+def returns_name(run: RunFinding) -> str:
+    """Say what the returns of a training run are means of."""
+    return f"the last {run.return_window} episodes" if run.return_window else "each iteration"
+
+
 def replaced_text(findings: Findings) -> str:
     """Say how many environments and runners a training run replaced: ``2 environments or runners``."""
     count = len(findings.restarts)

@@ -34,7 +34,9 @@ def test_names_are_text_and_never_markup(three: Standings) -> None:
 
 def test_the_verdict_stands_first_and_the_other_sentences_below(three: Standings) -> None:
     page = build_compare_page(three)
-    assert page.verdict == three.headline
+    assert page.verdict == "three takes steps 1.90x as fast as <b>one</b>."
+    assert page.verdict_rest.startswith("A return of 415 was reached by 4 of 5 runs of three and")
+    assert f"{page.verdict[:-1]}; a{page.verdict_rest[1:]}" == three.headline
     assert page.sentences == three.sentences
 
 
@@ -90,7 +92,7 @@ def test_names_too_long_for_a_table_are_letters_that_are_told_whole_on_top() -> 
     found = compare_runs(three_contenders(), names=[long[1], "short", long[0]])
     page = build_compare_page(found)
     assert page.letters == (("A", long[1]), ("C", long[0]))
-    assert page.verdict.startswith("C trains 1.90x as fast as A") and page.sentences[0].startswith("short trains")
+    assert page.verdict == "C takes steps 1.90x as fast as A." and page.sentences[0].startswith("short trains")
     assert page.reference == "A" and page.difference_headings == ("setting", "A", "short", "C")
     assert [row[0] for row in page.duels] == ["short", "C"]
     text = render_compare_html(found)

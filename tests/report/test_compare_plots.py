@@ -148,7 +148,7 @@ def test_names_too_long_for_a_panel_are_letters_that_are_told_whole_on_top(worde
     first, second, *_ = (standing.name for standing in wordy().standings)
     verdict, caption = (" ".join(text.get_text().split("\n")) for text in worded.subfigs[0].texts)
     assert f"A' = {first} " in caption and f"B = {second}".replace(" ", "") in caption.replace(" ", "")
-    assert verdict.startswith("B trains as fast as A' ") and "width" not in verdict and "ppo" not in verdict
+    assert verdict.startswith("B takes steps as fast as A' ") and "width" not in verdict and "ppo" not in verdict
     shown = [label.get_text() for label in panel(worded, "Final return").get_yticklabels()]
     assert shown == ["A'", "B", "A", "twenty-seven\ncharacter name"]
     texts = [text.get_text() for axes in worded.axes for text in axes.findobj(Text)]

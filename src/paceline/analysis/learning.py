@@ -79,7 +79,7 @@ def learning_curve(iterations: Sequence[IterationRecord], window: int = WINDOW_E
         iterations: of the run.
         window: episodes of the running mean.
     """
-    seconds = np.cumsum([item.wall_s for item in iterations])
+    seconds = np.cumsum([item.wall_s if math.isfinite(item.wall_s) else 0.0 for item in iterations])
     steps = np.array([item.total_env_steps for item in iterations], dtype=np.float64)
     raw = _returns(iterations)
     episodes = _episodes(raw, iterations)

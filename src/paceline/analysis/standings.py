@@ -16,11 +16,11 @@ import numpy as np
 from paceline.analysis.bottleneck import Bottleneck, PhaseShare, find_bottleneck, peak_memory_bytes
 from paceline.analysis.comparability import compared_notices
 from paceline.analysis.contenders import Contender, Difference, differences, group_runs
-from paceline.analysis.duel import Duel, Mark, Side, duel, duel_sentence, leading
+from paceline.analysis.duel import Duel, Mark, Side, duel, duel_sentence, leading, too_few_iterations
 from paceline.analysis.learning import FINAL_SHARE, WINDOW_EPISODES, LearningCurve, learning_curve, smoothing_window
-from paceline.analysis.over_seeds import estimate_iqm, iqm_band
+from paceline.analysis.over_seeds import MIN_DUEL_SEEDS, estimate_iqm, iqm_band
 from paceline.analysis.rows import add_ledgers, run_ledger, throughput_samples
-from paceline.analysis.stats import Estimate, estimate_median
+from paceline.analysis.stats import FULL_SAMPLES, Estimate, at_full_confidence, estimate_median
 from paceline.analysis.table import Notice
 from paceline.errors import ResultsError
 from paceline.measure.result import ResourceUse, RunResult
@@ -270,7 +270,7 @@ def _standing(
         finals=tuple(finals),
         final_return=estimate_iqm(finals) if finals else None,
         mark=None if threshold is None else Mark.of(reached),
-        sps=estimate_median(*speeds) if any(speeds) else None,
+        sps=_speed(speeds),
         lag=_lag(results),
         bottleneck=_bottleneck(results),
         cores_used=float(median(use.cores_used for use in used)) if used else None,
@@ -280,6 +280,13 @@ def _standing(
         by_steps=_band(known, complete or known, lambda curve: curve.steps),
         by_seconds=_band(known, complete or known, lambda curve: curve.seconds),
     )
+
+
+def _speed(speeds: Sequence[Sequence[float]]) -> Estimate | None:
+    if not any(speeds):
+        return None
+    found = estimate_median(*speeds)
+    return at_full_confidence(found, too_few_iterations(found.count))
 
 
 def _bottleneck(results: Sequence[RunResult]) -> Bottleneck | None:
@@ -333,19 +340,20 @@ def _method(standings: Sequence[Standing], horizon: float | None, window: int) -
     said = [
         f"Curves, final returns and times to a return are of one running mean for all runs: that of the last "
         f"{window} episode{'s' * (window != 1)} ({why}; sampled actions, no evaluation). Curves are interquartile "
-        f"means over seeds, bands their pointwise intervals.",
+        f"means over seeds, bands their pointwise intervals (about the range of the seeds where these are fewer than "
+        f"{FULL_SAMPLES}).",
         f"Final return: mean of that curve over the last {FINAL_SHARE:.0%} of a run's iterations; over seeds the "
         f"interquartile mean with a stratified bootstrap interval (Agarwal et al. 2021), its percentiles expanded for "
-        f"few seeds.",
+        f"few seeds. Every interval is one of 95%: where there are too few seeds or iterations for that there is none.",
         "Time is measured wall time of the iterations: set-up and compilation are not in it.",
         "Steps per second: the median over all iterations, with a bootstrap first over runs, then over iterations.",
     ]
     if len(standings) > 1:
         chance = (
             f"Probability of improvement: how often a seed of the contender beats a seed of {standings[0].name}, ties "
-            f"counting half (same paper), by the returns {at}. It is called better or worse only where its whole "
-            f"interval lies on one side of 0.5 and at most 5% of random exchanges of seeds between the two differ as "
-            f"much."
+            f"counting half (same paper), by the returns {at}; told from {MIN_DUEL_SEEDS} seeds of each on. It is "
+            f"called better or worse only where its whole interval lies on one side of 0.5 and at most 5% of random "
+            f"exchanges of seeds between the two differ as much."
         )
         said.insert(2, chance)
     if any(standing.lag for standing in standings):

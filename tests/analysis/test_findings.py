@@ -171,9 +171,11 @@ def test_a_median_speed_stands_beside_the_medians_time_and_the_mean_is_named_whe
     """Short runs: a slow first iteration is in the mean, and hardly in the median."""
     slow_start = run(2, 4, [0.6, *[0.1] * 9], steps=1920, phases=ENV_BOUND)
     assert analyse(results(slow_start, kind="train")).headline.startswith(
-        "2x4 trains at 19,200 steps/s, 0.1 s an iteration (medians); the mean is 12,800 steps/s, 0.15 s an iteration. "
+        "2x4 trains at 19,200 steps/s, 0.1 s an iteration (median); the mean is 12,800 steps/s, 0.15 s an iteration. "
         "Stepping the environments holds this run back: it takes 60% of the wall time, on average 0.09 s of each 0.15 s"
     )
+    two = analyse(results(run(2, 4, [1.0, 3.0], steps=1000), kind="train")).headline
+    assert two.startswith("2x4 trains at 667 steps/s, 1.5 s an iteration (median); the mean is 500 steps/s, 2 s an it")
     even = run(2, 4, [0.1] * 10, steps=1920, phases=ENV_BOUND)
     assert analyse(results(even, kind="train")).headline.startswith("2x4 trains at 19,200 steps/s. Stepping")
 

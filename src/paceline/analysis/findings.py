@@ -252,11 +252,12 @@ def _headline(table: ScalingTable, advice: Advice | None) -> str:
 def _one_speed(row: ScalingRow) -> str:
     """Write the speed of a plan that stands alone: the median, and the mean where it is another figure."""
     told = _sps_text(row)
-    if not row.mean_differs or row.time_per_iter_s is None:
+    if not row.mean_differs or row.sps is None or not row.steps_per_iteration:
         return told
+    # Of few iterations the median time is not that of the median speed: what stands beside it must agree with it.
     return (
-        f"{told}, {row.time_per_iter_s.value:.3g} s an iteration (medians); the mean is {row.mean_sps:,.0f} steps/s, "
-        f"{row.mean_time_per_iter_s:.3g} s an iteration"
+        f"{told}, {row.steps_per_iteration / row.sps.value:.3g} s an iteration (median); the mean is "
+        f"{row.mean_sps:,.0f} steps/s, {row.mean_time_per_iter_s:.3g} s an iteration"
     )
 
 

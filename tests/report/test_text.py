@@ -155,6 +155,9 @@ def test_mean_and_median_speed_are_told_by_name_where_they_differ(make_train: Ca
     )
     told = section(render_text(ReportInput(changed, analyse(changed))), "The run")
     assert re.search(r"steps per second +[\d,]+, median of the iterations \(95%: .*\)\n +[\d,]+, mean: all steps", told)
+    (slow_run,) = changed.experiments
+    broken = changed.model_copy(update={"experiments": (slow_run.model_copy(update={"outcome": "crash"}),)})
+    assert "mean: all steps" in section(render_text(ReportInput(broken, analyse(broken))), "The run")
     even = section(render_text(ReportInput(results, analyse(results))), "The run")
     assert "median of the iterations" in even and "mean: all steps" not in even
 

@@ -15,7 +15,7 @@ from paceline.analysis.curves import ScalingModels, scaling_models
 from paceline.analysis.hardware import hardware_advice
 from paceline.analysis.learning import WINDOW_EPISODES, learning_curve
 from paceline.analysis.recommend import Advice, EfficiencyBasis, recommend
-from paceline.analysis.rows import judge_learning, row_label, run_ledger, scaling_tables, throughput_samples
+from paceline.analysis.rows import judge_learning, mean_speed, row_label, run_ledger, scaling_tables, throughput_samples
 from paceline.analysis.stats import Estimate, estimate_median
 from paceline.analysis.table import Learning, Notice, ScalingRow, ScalingTable
 from paceline.errors import RequestError
@@ -52,6 +52,7 @@ class RunFinding:
         outcome: how it ended.
         message: why, where it is not ok.
         sps: median with interval over iterations, None where no iteration finished.
+        mean_sps: all environment steps / all seconds of its iterations, likewise.
         num_iterations: measured iterations.
         total_env_steps: environment steps at the end.
         curve: learning and throughput curve, one point per measured iteration.
@@ -72,6 +73,7 @@ class RunFinding:
     learning: Learning
     bottleneck: Bottleneck | None
     return_window: int = WINDOW_EPISODES
+    mean_sps: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +301,7 @@ def _run(run: RunResult) -> RunFinding:
         if ledger or run.outcome == "oom"
         else None,
         return_window=window,
+        mean_sps=mean_speed([run]),
     )
 
 

@@ -129,9 +129,12 @@ class ScalingRow:
     @property
     def mean_differs(self) -> bool:
         """Whether mean and median speed are so far apart that one without the other would mislead."""
-        if self.sps is None or self.mean_sps is None:
-            return False
-        return abs(self.mean_sps / self.sps.value - 1.0) > MEAN_DIFFERS
+        return mean_differs(self.mean_sps, self.sps)
+
+
+def mean_differs(mean: float | None, median: Estimate | None) -> bool:
+    """Return whether a mean is so far from the median that one without the other would mislead."""
+    return mean is not None and median is not None and abs(mean / median.value - 1.0) > MEAN_DIFFERS
 
 
 @dataclass(frozen=True, slots=True)

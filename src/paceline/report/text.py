@@ -8,7 +8,7 @@ from paceline.analysis.bottleneck import Bottleneck
 from paceline.analysis.curves import ScalingModels
 from paceline.analysis.findings import WorkloadFindings
 from paceline.analysis.recommend import Advice
-from paceline.analysis.table import ScalingRow
+from paceline.analysis.table import ScalingRow, mean_differs
 from paceline.report import formats, view
 from paceline.report.model_text import model_sentences
 from paceline.report.text_table import Column, heading, paragraph, table
@@ -230,8 +230,8 @@ def _run_section(source: ReportInput, workload: WorkloadFindings) -> list[str]:
         bounds = run.sps.interval
         between = f" (95%: {formats.interval((bounds.low, bounds.high))})" if bounds else ""
         facts.append(["steps per second", f"{formats.integer(run.sps.value)}, median of the iterations{between}"])
-    if row.mean_differs:
-        mean = f"{formats.integer(row.mean_sps)}, mean: all steps / all training time"
+    if mean_differs(run.mean_sps, run.sps):
+        mean = f"{formats.integer(run.mean_sps)}, mean: all steps / all training time"
         facts.append(["", mean])
     if run.curve:
         facts.append(["training time", formats.seconds(run.curve[-1].training_s)])

@@ -72,7 +72,7 @@ def test_verdicts(phases: dict[str, float], verdict: str, phase: str) -> None:
 def test_the_distance_to_the_bound() -> None:
     found = find_bottleneck(ledger(10, env_step=6, learner_update=4))
     assert found.speedup_if_removed == pytest.approx(2.5)
-    assert "6 s of each 10 s iteration (60%)" in found.sentences[0]
+    assert "takes 60% of the wall time, on average 6 s of each 10 s iteration." in found.sentences[0]
     assert "at most 2.5 times as fast" in found.sentences[1]
 
 

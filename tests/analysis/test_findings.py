@@ -159,6 +159,59 @@ def test_a_training_run_that_broke_says_how_far_it_came_and_why(run: Any, result
     )
     at_once = run(2, 8, [], outcome="crash")
     assert analyse(results(at_once, kind="train")).headline == "The run broke after 0 iterations (0 steps)."
+    stopped = run(2, 8, [], outcome="interrupted")
+    assert analyse(results(stopped, kind="train")).headline.startswith("The run was stopped before an iteration was f")
+    found = analyse(results(at_once, kind="train", complete=False))
+    assert "The run is not complete: it ended early; --resume goes on" in " ".join(n.text for n in found.notices)
+
+
+def test_a_median_speed_stands_beside_the_medians_time_and_the_mean_is_named_where_it_differs(
+    run: Any, results: Any
+) -> None:
+    """Short runs: a slow first iteration is in the mean, and hardly in the median."""
+    slow_start = run(2, 4, [0.6, *[0.1] * 9], steps=1920, phases=ENV_BOUND)
+    assert analyse(results(slow_start, kind="train")).headline.startswith(
+        "2x4 trains at 19,200 steps/s, 0.1 s an iteration (median); the mean is 12,800 steps/s, 0.15 s an iteration. "
+        "Stepping the environments holds this run back: it takes 60% of the wall time, on average 0.09 s of each 0.15 s"
+    )
+    two = analyse(results(run(2, 4, [1.0, 3.0], steps=1000), kind="train")).headline
+    assert two.startswith("2x4 trains at 667 steps/s, 1.5 s an iteration (median); the mean is 500 steps/s, 2 s an it")
+    even = run(2, 4, [0.1] * 10, steps=1920, phases=ENV_BOUND)
+    assert analyse(results(even, kind="train")).headline.startswith("2x4 trains at 19,200 steps/s. Stepping")
+
+
+def test_returns_are_the_running_mean_of_the_live_display(run: Any, results: Any) -> None:
+    returns = [20.0, None, 80.0, 200.0, 300.0]
+    bare = run(2, 4, [0.1] * 5, returns=returns)
+    counts = [80, 0, 40, 50, 60]
+    counted = [
+        item.model_copy(update={"num_episodes": count}) for item, count in zip(bare.iterations, counts, strict=True)
+    ]
+    found = analyse(results(bare.model_copy(update={"iterations": tuple(counted)}), kind="train")).runs[0]
+    played: list[float] = []
+    live = []
+    for mean, count in zip(returns, counts, strict=True):
+        played += [mean] * count if mean is not None else []
+        live.append(sum(played[-100:]) / len(played[-100:]))
+    assert [point.recent_return for point in found.curve] == pytest.approx(live) and found.return_window == 100
+    uncounted = analyse(results(bare, kind="train")).runs[0]
+    assert [point.recent_return for point in uncounted.curve] == [20.0, 20.0, 80.0, 200.0, 300.0]
+    assert uncounted.return_window == 0
+
+
+def test_what_was_replaced_is_told_and_named_as_a_reason_for_unsteady_speed(run: Any, results: Any) -> None:
+    data = results(run(2, 8, [1.0, 1.6, 0.9, 1.0]), kind="train")
+    told = [f"runner {i} was replaced because it died (replacement {i + 1} of at most 8): killed\n" for i in range(5)]
+    findings = analyse(data, restarts=told)
+    texts = {notice.code: notice.text for notice in findings.notices}
+    assert texts["restarts"].startswith("5 environments or runners were replaced on the way: runner 0 was replaced be")
+    assert "at most 8): killed; runner 1 was" in texts["restarts"] and "runner 3" not in texts["restarts"]
+    assert texts["restarts"].endswith("; and 2 more, which progress.jsonl tells of.")
+    assert "5 environments or runners were replaced meanwhile, which takes time and is a likely" in texts["noisy"]
+    assert "something else may have used the machine" not in texts["noisy"] and findings.restarts == tuple(told)
+    assert "One environment or runner was replaced on the way: " in str(analyse(data, restarts=told[:1]).notices)
+    quiet = {notice.code: notice.text for notice in analyse(data).notices}
+    assert "restarts" not in quiet and "something else may have used the machine" in quiet["noisy"]
 
 
 def test_no_runs(results: Any) -> None:

@@ -15,11 +15,11 @@ sys.path.append(str(Path(__file__).parent / "fakes"))
 
 from made_runs import made_run
 
-from paceline.analysis.learning import LearningCurve, learning_curve
+from paceline.analysis.learning import LearningCurve, learning_curve, smoothing_window
 
 
-def curve_of(returns: list[float | None], **fields: object) -> LearningCurve:
-    curve = learning_curve(made_run(returns=returns, **fields).result.iterations)  # type: ignore[arg-type]
+def curve_of(returns: list[float | None], window: int = 100, **fields: object) -> LearningCurve:
+    curve = learning_curve(made_run(returns=returns, **fields).result.iterations, window)  # type: ignore[arg-type]
     assert curve is not None
     return curve
 
@@ -32,12 +32,29 @@ def test_steps_and_seconds_add_up_over_iterations() -> None:
     assert curve.seconds[-1] == pytest.approx(sum(item.wall_s for item in run.result.iterations))
 
 
-def test_the_final_return_is_that_of_the_last_tenth_by_episodes() -> None:
-    iterations = made_run(returns=[0.0] * 18 + [100.0, 400.0]).result.iterations
-    weighted = [*iterations[:19], iterations[19].model_copy(update={"num_episodes": 30})]
-    curve = learning_curve(weighted)
-    assert curve is not None
-    assert curve.final_return() == pytest.approx((10 * 100 + 30 * 400) / 40)
+def test_the_final_return_is_the_mean_of_the_curve_over_the_last_tenth() -> None:
+    returns: list[float | None] = [0.0] * 17 + [60.0, 100.0, 400.0]
+    assert curve_of(returns, 10).final_return() == (100 + 400) / 2
+    assert curve_of(returns, 20).final_return() == (80 + 250) / 2
+
+
+@settings(deadline=None)
+@given(returns=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40), window=st.integers(1, 100))
+def test_a_run_reaches_nine_tenths_of_its_own_final_return(returns: list[float], window: int) -> None:
+    """Both are read off one curve: a run that did not reach what it ended with made no sense."""
+    curve = curve_of([*returns], window)
+    final = curve.final_return()
+    assert curve.returns.max() >= final - 1e-9 * abs(final)
+    assert final <= 0 or curve.reached(0.9 * final) is not None
+
+
+def test_one_window_suits_all_runs_and_the_shortest_decides() -> None:
+    def window(*episodes: int) -> int:
+        return smoothing_window(made_run(episodes=each).result.iterations for each in episodes)
+
+    assert (window(50), window(50, 5), window(5, 50, 3), window(1), window()) == (100, 20, 12, 4, 100)
+    silent = made_run(returns=[None] * 4).result.iterations
+    assert smoothing_window([silent]) == 100 and smoothing_window([silent, made_run().result.iterations]) == 40
 
 
 def test_an_earlier_look_is_that_of_a_run_that_ended_there() -> None:
@@ -49,7 +66,7 @@ def test_an_earlier_look_is_that_of_a_run_that_ended_there() -> None:
 
 
 def test_where_no_episode_ended_lately_the_last_that_did_counts() -> None:
-    assert curve_of([5.0, 7.0, *[None] * 28]).final_return() == 7.0
+    assert curve_of([5.0, 7.0, *[None] * 28], 10).final_return() == 7.0
     assert curve_of([None, None, 7.0]).steps.tolist() == [3000.0]
 
 
@@ -64,11 +81,11 @@ def test_no_episode_no_curve(returns: list[float | None]) -> None:
         lambda r: any(x is not None for x in r)
     ),
     episodes=st.integers(1, 60),
+    window=st.integers(1, 100),
 )
-def test_the_running_mean_is_that_of_the_last_episodes(returns: list[float | None], episodes: int) -> None:
-    curve = curve_of(returns, episodes=episodes)
+def test_the_running_mean_is_that_of_the_last_episodes(returns: list[float | None], episodes: int, window: int) -> None:
+    curve = curve_of(returns, window, episodes=episodes)
     played: list[float] = []
-    window = min(100, max(1, int(0.1 * episodes * sum(value is not None for value in returns))))
     expected = []
     for value in returns:
         played += [value] * episodes if value is not None else []

@@ -117,5 +117,5 @@ def test_real_runs_are_compared(run: Run, tmp_path: Path) -> None:
     assert second["policy_lag"]["mean"] > 0 and first["policy_lag"] is None
     assert first["final_return_iqm"]["value"] > 5 and data["threshold"]["return"] > 5
     assert data["comparisons"][0]["learns"] == "cannot tell"
-    assert "1 seed, an interval needs 3" in data["verdict"]
+    assert "2 seeds, a 95% interval needs 4 each" in data["verdict"]
     assert sum(second["ledger_shares"].values()) == pytest.approx(1.0)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable
 
@@ -44,7 +43,7 @@ def test_charts_that_would_show_nothing_are_left_out(nothing: ReportInput) -> No
     workload = nothing.findings.workloads[0]
     assert charts.scaling_chart(workload) is None
     assert charts.decision_chart(workload) is None
-    assert charts.return_charts(()) == []
+    assert charts.return_charts(nothing.findings.runs[0]) == []
     assert charts.throughput_chart(()) is None
 
 
@@ -100,9 +99,12 @@ def test_gpu_utilisation_gets_a_chart_where_it_was_read(make_train: Callable[...
 
 
 def test_infinite_and_missing_returns_are_not_drawn(make_train: Callable[..., Results]) -> None:
-    curve = analyse(make_train(10)).runs[0].curve
-    broken = [dataclasses.replace(curve[3], episode_return_mean=float("nan")), *curve[4:]]
-    chart = charts.return_charts(broken)[0]
+    results = make_train(10)
+    (run,) = results.experiments
+    broken = run.iterations[3].model_copy(update={"episode_return_mean": float("nan")})
+    iterations = (run.iterations[0], *(broken for _ in range(3)), *run.iterations[4:])
+    changed = results.model_copy(update={"experiments": (run.model_copy(update={"iterations": iterations}),)})
+    chart = charts.return_charts(analyse(changed).runs[0])[0]
     assert "nan" not in chart.lines[0].path
     assert len(coordinates(chart.lines[0].path)) == 6
 

@@ -34,7 +34,9 @@ def test_names_are_text_and_never_markup(three: Standings) -> None:
 
 def test_the_verdict_stands_first_and_the_other_sentences_below(three: Standings) -> None:
     page = build_compare_page(three)
-    assert page.verdict == three.headline
+    assert page.verdict == "three takes steps 1.90x as fast as <b>one</b>."
+    assert page.verdict_rest.startswith("A return of 415 was reached by 4 of 5 runs of three and")
+    assert f"{page.verdict[:-1]}; a{page.verdict_rest[1:]}" == three.headline
     assert page.sentences == three.sentences
 
 
@@ -47,7 +49,7 @@ def test_each_chart_has_a_line_a_band_and_markers_for_every_contender(three: Sta
         assert len({mark.shape for mark in chart.marks}) == len({mark.color for mark in chart.marks}) == 3
         frame = chart.frame
         assert all(frame.x0 <= mark.x <= frame.x1 and frame.y0 <= mark.y <= frame.y1 for mark in chart.marks)
-    assert [item.text for item in page.legend] == ["<b>one</b>", "two & a half", "three", "a return of 416"]
+    assert [item.text for item in page.legend] == ["<b>one</b>", "two & a half", "three", "a return of 415"]
 
 
 def test_every_contender_is_in_both_tables_and_in_the_bars(three: Standings) -> None:
@@ -90,7 +92,7 @@ def test_names_too_long_for_a_table_are_letters_that_are_told_whole_on_top() -> 
     found = compare_runs(three_contenders(), names=[long[1], "short", long[0]])
     page = build_compare_page(found)
     assert page.letters == (("A", long[1]), ("C", long[0]))
-    assert page.verdict.startswith("C trains 1.90x as fast as A") and page.sentences[0].startswith("short trains")
+    assert page.verdict == "C takes steps 1.90x as fast as A." and page.sentences[0].startswith("short trains")
     assert page.reference == "A" and page.difference_headings == ("setting", "A", "short", "C")
     assert [row[0] for row in page.duels] == ["short", "C"]
     text = render_compare_html(found)

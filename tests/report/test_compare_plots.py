@@ -96,7 +96,7 @@ def test_curves_differ_in_colour_dash_and_marker_and_have_bands(figure: Figure, 
         assert len({look(line) for line in curves}) == 3
     assert len(axes.collections) == 3
     legend = axes.get_legend()
-    assert legend is not None and "a return of 416" in [text.get_text() for text in legend.get_texts()]
+    assert legend is not None and "a return of 415" in [text.get_text() for text in legend.get_texts()]
 
 
 def test_every_seed_and_the_mean_are_in_the_panel_of_final_returns(figure: Figure) -> None:
@@ -123,7 +123,7 @@ def test_no_labels_overlap_and_all_lie_on_the_page(name: str, request: pytest.Fi
     page = figure.bbox
     header, body = figure.subfigs
     heads = [text.get_window_extent() for text in header.texts]
-    assert not heads[0].overlaps(heads[1])
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(heads, 2))
     assert all(box.y1 <= page.y1 and box.x1 <= page.x1 and box.y0 >= body.bbox.y1 for box in heads)
     boxes = []
     for axes in figure.axes:
@@ -146,13 +146,41 @@ def test_no_labels_overlap_and_all_lie_on_the_page(name: str, request: pytest.Fi
 
 def test_names_too_long_for_a_panel_are_letters_that_are_told_whole_on_top(worded: Figure) -> None:
     first, second, *_ = (standing.name for standing in wordy().standings)
-    verdict, caption = (" ".join(text.get_text().split("\n")) for text in worded.subfigs[0].texts)
+    verdict, rest, caption = (" ".join(text.get_text().split("\n")) for text in worded.subfigs[0].texts)
     assert f"A' = {first} " in caption and f"B = {second}".replace(" ", "") in caption.replace(" ", "")
-    assert verdict.startswith("B trains as fast as A' ") and "width" not in verdict and "ppo" not in verdict
+    assert verdict.startswith("B takes steps as fast as A' ") and not any(
+        word in text for word in ("width", "ppo") for text in (verdict, rest)
+    )
     shown = [label.get_text() for label in panel(worded, "Final return").get_yticklabels()]
     assert shown == ["A'", "B", "A", "twenty-seven\ncharacter name"]
     texts = [text.get_text() for axes in worded.axes for text in axes.findobj(Text)]
-    assert not any("…" in text for text in [*texts, verdict, caption])
+    assert not any("…" in text for text in [*texts, verdict, rest, caption])
+
+
+def test_only_the_first_clause_of_the_verdict_is_large(figure: Figure) -> None:
+    verdict, rest, caption = figure.subfigs[0].texts
+    assert verdict.get_text() == "impala 2x8 async takes steps 1.90x as fast as ppo 0x16."
+    assert rest.get_text().startswith("A return of 415 was reached by 4 of 5 runs of impala 2x8 async and 5 of 5")
+    assert verdict.get_fontsize() > rest.get_fontsize() > caption.get_fontsize()
+    assert (verdict.get_fontweight(), rest.get_fontweight()) == ("bold", "normal")
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_what_too_few_seeds_cannot_tell_is_said_in_its_row_and_has_no_mark(seeds: int) -> None:
+    runs = [*made_group([480.0] * seeds), *made_group([90.0] * seeds, algo=IMPALA), *made_group([95.0] * 3, plan=ASYNC)]
+    axes = panel(drawn(compare_runs(runs)), "Probability of improvement")
+    assert axes.texts[0].get_text() == ("1 seed each: cannot be told" if seeds == 1 else "3 seeds each: cannot be told")
+    assert [text.get_position() for text in axes.texts] == [(0.5, 0), (0.5, 1)], "each in the middle of its own row"
+    assert all(line.get_marker() in ("None", "", None) for line in axes.lines)
+
+
+def test_the_dashes_of_a_legend_are_seen_between_its_markers(figure: Figure) -> None:
+    legend = panel(figure, "Return against wall time").get_legend()
+    assert legend is not None
+    for handle in legend.get_lines()[:3]:
+        begin, *_, end = handle.get_xdata()
+        pattern = sum(handle._dash_pattern[1] or ())  # type: ignore[attr-defined]  # in points, as its width is scaled
+        assert end - begin - handle.get_markersize() > pattern
 
 
 def test_contenders_differ_in_colour_and_marker() -> None:

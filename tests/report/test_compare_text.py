@@ -24,7 +24,7 @@ def three() -> Standings:
 def test_the_verdict_stands_first(three: Standings) -> None:
     text = render_compare_text(three)
     assert " ".join(text.split("\n\n")[0].split()) == three.headline
-    assert three.headline.startswith("impala 2x8 async trains 1.90x as fast as ppo 0x16; ")
+    assert three.headline.startswith("impala 2x8 async takes steps 1.90x as fast as ppo 0x16; ")
     assert f"- {three.sentences[0]}" in " ".join(text.split())
 
 
@@ -34,7 +34,10 @@ def test_every_section_has_every_contender_in_a_hundred_columns(three: Standings
     for section in ("What was learnt", "Speed, CPU and memory", "Where the time goes"):
         part = " ".join(text.split(f"\n{section}\n")[1].split("\n\n")[0].split())
         assert all(name in part for name in ("ppo 0x16", "impala 2x8")), section
-    assert "The common return is 416: 90% of the lowest final return." in text
+    unwrapped = " ".join(text.split())
+    assert (
+        "The common return is 415: 90% of the lowest final return (running mean of the last 40 episodes)." in unwrapped
+    )
     assert "impala 2x8 async    9,516" in text and "1.5 (0.8 to 3.0)" in text
     assert "50.0%" in text and "ppo 0x16 env-bound" in text
     assert "plan.num_env_runners: ppo 0x16 0; ppo 2x8 runner 2; impala 2x8 async 2" in text
@@ -43,9 +46,9 @@ def test_every_section_has_every_contender_in_a_hundred_columns(three: Standings
 
 def test_one_seed_says_that_no_interval_can_be_given() -> None:
     text = render_compare_text(compare_runs([made_run(), made_run(plan=RUNNERS)]))
-    assert "ppo 0x16, ppo 2x8 runner: 1 seed, an interval needs 3." in text
-    assert "caution: Too few seeds for an interval over them" in text
-    assert "0.50 (no interval)" in text
+    assert "ppo 0x16, ppo 2x8 runner: 1 seed, a 95% interval needs 6." in text
+    assert "caution: Too few seeds for every 95% interval" in text
+    assert "1 seed each: cannot be told" in text and "0.50" not in text
 
 
 def test_problems_stand_below_the_verdict() -> None:
@@ -64,10 +67,12 @@ def test_there_is_a_text_whatever_was_measured(returns: list[float | None]) -> N
 
 def test_the_data_is_json_that_holds_every_figure(three: Standings) -> None:
     data = json.loads(dump_json(comparison_data(three)))
-    assert data["verdict"] == three.headline and data["threshold"]["return"] == 416
+    assert data["verdict"] == three.headline and data["threshold"]["return"] == 415
     ppo, _, impala = data["contenders"]
     assert (ppo["name"], ppo["seeds"]) == ("ppo 0x16", [0, 1, 2, 3, 4])
-    assert ppo["final_return_iqm"]["interval"]["confidence"] == pytest.approx(0.9375)
+    assert ppo["final_return_iqm"]["interval"] is None
+    assert ppo["final_return_iqm"]["reason"] == "5 seeds, a 95% interval needs 6"
+    assert data["window_episodes"] == 40
     assert impala["seconds_to_threshold"]["reached"] == 4 and impala["seconds_to_threshold"]["median"] is None
     assert impala["policy_lag"] == {"lowest": 0.75, "mean": 1.5, "highest": 3.0}
     assert sum(ppo["ledger_shares"].values()) == pytest.approx(1.0)

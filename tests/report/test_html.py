@@ -172,7 +172,9 @@ def test_failures_carry_their_message(page: str) -> None:
 def test_a_training_run_shows_curves_and_settings_instead_of_advice(train: ReportInput) -> None:
     tree = parse(render_html(train))
     titles = tree.text("figcaption")
-    assert titles[:2] == ["Mean return against environment steps", "Mean return against training time"]
+    assert titles[:2] == [
+        f"Mean return of the last 100 episodes against {x}" for x in ("environment steps", "training time")
+    ]
     assert "Which plan to take" not in tree.text("h2")
     (settings,) = tree.text("pre")
     assert yaml.safe_load(settings)["plan"]["num_env_runners"] == 2

@@ -140,7 +140,9 @@ def test_names_in_the_bars_are_short_and_told_apart(wide_figure: Figure) -> None
 
 def test_a_training_run_shows_its_learning_curve(train: ReportInput) -> None:
     figure = drawn(train)
-    (line,) = panel(figure, "Mean return against steps").lines
-    curve = [p for p in train.findings.runs[0].curve if p.episode_return_mean is not None]
+    axes = panel(figure, "Mean return against steps")
+    assert axes.get_ylabel() == "mean of the last 100 episodes"
+    (line,) = axes.lines
+    curve = [p for p in train.findings.runs[0].curve if p.recent_return is not None]
     assert list(line.get_xdata()) == [p.total_env_steps for p in curve]
-    assert list(line.get_ydata()) == [p.episode_return_mean for p in curve]
+    assert list(line.get_ydata()) == [p.recent_return for p in curve]

@@ -140,9 +140,26 @@ def test_a_sweep_without_a_finished_trial_still_reports(nothing: ReportInput) ->
 def test_a_training_run_tells_returns_and_ledger_instead_of_speedups(train: ReportInput) -> None:
     text = render_text(train)
     run = section(text, "The run")
-    assert re.search(r"mean return +first -?\d", run)
+    assert re.search(r"mean return +first -?\d.*, best -?[\d,.]+ \(mean of the last 100 episodes\)", run)
     assert "learner update" in section(text, "Where the time goes")
     assert "Which plan to take" not in text
+
+
+def test_mean_and_median_speed_are_told_by_name_where_they_differ(make_train: Callable[..., Results]) -> None:
+    results = make_train(10)
+    (run,) = results.experiments
+    first = run.iterations[0]
+    slow = first.model_copy(update={"wall_s": 6 * first.wall_s, "sps": first.sps / 6})
+    changed = results.model_copy(
+        update={"experiments": (run.model_copy(update={"iterations": (slow, *run.iterations[1:])}),)}
+    )
+    told = section(render_text(ReportInput(changed, analyse(changed))), "The run")
+    assert re.search(r"steps per second +[\d,]+, median of the iterations \(95%: .*\)\n +[\d,]+, mean: all steps", told)
+    (slow_run,) = changed.experiments
+    broken = changed.model_copy(update={"experiments": (slow_run.model_copy(update={"outcome": "crash"}),)})
+    assert "mean: all steps" in section(render_text(ReportInput(broken, analyse(broken))), "The run")
+    even = section(render_text(ReportInput(results, analyse(results))), "The run")
+    assert "median of the iterations" in even and "mean: all steps" not in even
 
 
 def test_gpu_readings_appear_where_there_are_any(wide: ReportInput) -> None:

@@ -29,6 +29,22 @@ def test_a_partial_sweep_says_so_once(make_sweep: Callable[..., Results], headli
     assert view.verdict(ReportInput(results, findings)) == expected
 
 
+@pytest.mark.parametrize(
+    ("outcome", "iterations", "told"),
+    [
+        ("interrupted", 4, "Partial: the run was stopped early. 2x8 trains at "),
+        ("crash", 4, "The run broke after 4 iterations ("),
+        ("crash", 0, "The run broke after 0 iterations (0 steps)."),
+        ("interrupted", 0, "The run was stopped before an iteration was finished, so nothing can be said about speed."),
+    ],
+)
+def test_a_training_run_that_ended_early_has_one_verdict(
+    make_train: Callable[..., Results], outcome: str, iterations: int, told: str
+) -> None:
+    results = make_train(iterations, outcome=outcome)
+    assert view.verdict(ReportInput(results, analyse(results))).startswith(told)
+
+
 def test_bars_of_a_large_sweep_keep_the_fastest_the_baseline_and_failures(
     make_sweep: Callable[..., Results],
 ) -> None:

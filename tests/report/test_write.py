@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -48,6 +49,28 @@ def test_all_forms_and_the_recommended_plan_are_written_and_nothing_else(folder:
 def test_the_page_is_left_out_when_not_asked_for(folder: Path) -> None:
     assert write_report(folder, html=False).page is None
     assert not (folder / "report.html").exists()
+
+
+@pytest.mark.usefixtures("quick_picture")
+def test_a_training_run_tells_what_was_replaced_on_its_way(
+    tmp_path: Path, make_train: Callable[..., Results], make_sweep: Callable[..., Results]
+) -> None:
+    (tmp_path / "results.json").write_text(make_train().to_json())
+    events = [
+        {"kind": "event", "what": "restart", "message": "runner 1 was replaced because it died: \x1b[31mkilled"},
+        {"kind": "event", "what": "memory", "message": "little memory is left"},
+        {"kind": "event", "message": "env 3 was replaced: <b>it raised</b>"},
+    ]
+    (tmp_path / "progress.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    paths = write_report(tmp_path)
+    assert paths.page is not None
+    text, page = (" ".join(path.read_text(encoding="utf-8").split()) for path in (paths.text, paths.page))
+    assert "outcome ok replaced 2 environments or runners (see Warnings)" in text
+    told = "2 environments or runners were replaced on the way: runner 1 was replaced because it died: [31mkilled;"
+    assert told in text.replace("died:  [", "died: [") and "little memory" not in text
+    assert "replaced on the way" in page and "env 3 was replaced: &lt;b&gt;it raised" in page
+    (tmp_path / "results.json").write_text(make_sweep((1, 2), (1,)).to_json())
+    assert "replaced" not in write_report(tmp_path).text.read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("quick_picture")

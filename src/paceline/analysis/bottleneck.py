@@ -182,7 +182,7 @@ def find_bottleneck(
         return Bottleneck("unknown", sentences, (), "", 1.0, "Run it again to measure where its time goes.", processor)
     verdict, phase, share = _largest(shares)
     seconds = math.fsum(item.seconds for item in shares)
-    spent = f"{share * seconds:.3g} s of each {seconds:.3g} s iteration ({share:.0%})"
+    spent = f"{share:.0%} of the wall time, on average {share * seconds:.3g} s of each {seconds:.3g} s iteration"
     gain = upper_bound_speedup(share)
     if verdict == "balanced":
         first = f"No single phase holds this run back: the largest, {shares[0].label}, takes {spent}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import shorten
 
 from paceline.analysis.stats import MIN_SAMPLES
 from paceline.analysis.table import Notice, ScalingRow, ScalingTable
@@ -14,6 +15,8 @@ KARP_FLATT_SPREAD = 0.1
 """Above this spread of the Karp-Flatt metric over a table, Amdahl's law with one serial fraction is not the story."""
 MUCH_UNATTRIBUTED = 20.0
 """Above this percentage of wall time without a phase, a ledger verdict is doubtful."""
+TOLD_RESTARTS = 3
+"""Of so many replaced environments or runners a report says what happened."""
 
 _SEVERITIES = ("problem", "caution", "info")
 
@@ -23,12 +26,38 @@ def worst_first(notices: Sequence[Notice]) -> tuple[Notice, ...]:
     return tuple(sorted(dict.fromkeys(notices), key=lambda notice: _SEVERITIES.index(notice.severity)))
 
 
-def table_notices(table: ScalingTable) -> tuple[Notice, ...]:
-    """Return what weakens the conclusions of ``table``, worst first."""
+def table_notices(table: ScalingTable, *, restarts: int = 0) -> tuple[Notice, ...]:
+    """Return what weakens the conclusions of ``table``, worst first.
+
+    Args:
+        table: the rows.
+        restarts: environments and runners that are known to have been replaced while they were measured.
+    """
     if not table.rows:
         return ()
-    notices = [*_outcome_notices(table), *_sample_notices(table), *_comparison_notices(table), *_row_notices(table)]
+    notices = [
+        *_outcome_notices(table),
+        *_sample_notices(table, restarts),
+        *_comparison_notices(table),
+        *_row_notices(table),
+    ]
     return worst_first(notices)
+
+
+def restart_notices(restarts: Sequence[str]) -> list[Notice]:
+    """Return how many environments and runners a training run replaced, and what was said of the first of them."""
+    if not restarts:
+        return []
+    told = [shorten(text, 300, placeholder=" ..").rstrip(".") for text in restarts[:TOLD_RESTARTS]]
+    more = len(restarts) - len(told)
+    rest = f"; and {more} more, which progress.jsonl tells of" if more else ""
+    text = f"{replaced(len(restarts))} replaced on the way: {'; '.join(told)}{rest}."
+    return [Notice("restarts", f"{text[0].upper()}{text[1:]}", "caution")]
+
+
+def replaced(count: int) -> str:
+    """Write ``one environment or runner was``, ``3 environments or runners were``."""
+    return "one environment or runner was" if count == 1 else f"{count:,} environments or runners were"
 
 
 def _outcome_notices(table: ScalingTable) -> list[Notice]:
@@ -55,7 +84,7 @@ def _outcome_notices(table: ScalingTable) -> list[Notice]:
     return notices
 
 
-def _sample_notices(table: ScalingTable) -> list[Notice]:
+def _sample_notices(table: ScalingTable, restarts: int) -> list[Notice]:
     notices = []
     measured = table.measured_rows
     few = [row for row in measured if row.num_iterations < MIN_SAMPLES]
@@ -72,11 +101,13 @@ def _sample_notices(table: ScalingTable) -> list[Notice]:
     noisy = [row for row in measured if row.cv is not None and row.cv > NOISY_CV]
     if noisy:
         names = ", ".join(f"{row.label} ({row.cv:.0%})" for row in noisy if row.cv is not None)
+        why = "something else may have used the machine"
+        if restarts:
+            why = f"{replaced(restarts)} replaced meanwhile, which takes time and is a likely reason"
         notices.append(
             Notice(
                 "noisy",
-                f"SPS varies by more than {NOISY_CV:.0%} from iteration to iteration in {names}; something else may "
-                f"have used the machine.",
+                f"SPS varies by more than {NOISY_CV:.0%} from iteration to iteration in {names}; {why}.",
                 "caution",
                 _labels(noisy),
             )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from paceline.analysis.cautions import worst_first
+from paceline.analysis.cautions import replaced, worst_first
 from paceline.analysis.contenders import Contender, budget_text
-from paceline.analysis.stats import MIN_SAMPLES
+from paceline.analysis.over_seeds import MIN_DUEL_SEEDS
+from paceline.analysis.stats import FULL_SAMPLES
 from paceline.analysis.table import Notice
 from paceline.measure.trained_run import TrainedRun
 
@@ -64,8 +65,8 @@ def _run_notices(contenders: Sequence[Contender], left_out: Sequence[str]) -> li
             notices.append(Notice("incomplete", text, "caution", (item.name,)))
         restarts = sum(len(run.restarts) for run in item.runs)
         if restarts:
-            replaced = "one environment or runner was" if restarts == 1 else f"{restarts} environments or runners were"
-            notices.append(Notice("restarts", f"{item.name}: {replaced} replaced on the way.", "info", (item.name,)))
+            text = f"{item.name}: {replaced(restarts)} replaced on the way."
+            notices.append(Notice("restarts", text, "info", (item.name,)))
     if left_out:
         text = f"Left out, because they have no results.json (stopped, or still running): {', '.join(left_out)}."
         notices.append(Notice("left-out", text, "caution"))
@@ -94,12 +95,12 @@ def _budget_notices(contenders: Sequence[Contender], horizon: float | None) -> l
 
 def _seed_notices(contenders: Sequence[Contender]) -> list[Notice]:
     notices = []
-    few = [item for item in contenders if len(item.runs) < MIN_SAMPLES]
+    few = [item for item in contenders if len(item.runs) < FULL_SAMPLES]
     if few:
         told = ", ".join(f"{item.name} {len(item.runs)}" for item in few)
         text = (
-            f"Too few seeds for an interval over them ({told}; {MIN_SAMPLES} are needed, 5 or more are better): what "
-            f"would differ with another seed is not known. Train with further --seed values."
+            f"Too few seeds for every 95% interval ({told}): final returns and times to a return need {FULL_SAMPLES} "
+            f"of a contender, who learns better {MIN_DUEL_SEEDS} of each. Train with further --seed values."
         )
         notices.append(Notice("few-seeds", text, "caution", tuple(item.name for item in few)))
     for item in contenders:

@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from paceline.analysis.contenders import Contender
-from paceline.analysis.over_seeds import exchange_probability, probability_of_improvement, too_few_seeds
+from paceline.analysis.over_seeds import (
+    exchange_probability,
+    probability_of_improvement,
+    too_few_on_a_side,
+    too_few_seeds,
+)
 from paceline.analysis.stats import (
     CONFIDENCE,
+    FULL_SAMPLES,
     SAME_WITHIN,
     Estimate,
     Ordering,
+    at_full_confidence,
     estimate_median,
     estimate_ratio,
     order,
@@ -46,7 +53,10 @@ class Mark:
         there = [item for item in reached if item is not None]
         steps, seconds = tuple(item[0] for item in there), tuple(item[1] for item in there)
         complete = bool(there) and len(there) == len(reached)
-        medians = [estimate_median(values) if complete else None for values in (steps, seconds)]
+        few = too_few_seeds(len(there), FULL_SAMPLES)
+        medians = [
+            at_full_confidence(estimate_median(values), few) if complete else None for values in (steps, seconds)
+        ]
         return cls(len(reached), steps, seconds, medians[0], medians[1])
 
 
@@ -58,6 +68,8 @@ class Duel:
         challenger: its name.
         reference: the first contender's name.
         machines: whether both ran on the ``same`` machine, an ``other`` one, or it is ``unknown``.
+        same_algo: whether algorithm, batch and hyperparameters are the same, so that a step is worth the same; else
+            more steps per second are not faster training.
         sps_ratio: speed of the challenger / that of the reference; None where one has none.
         seconds_ratio: seconds to the common return, likewise; None unless every run of both reached it.
         improvement: probability that a seed of the challenger beats one of the reference; None where one has no
@@ -65,6 +77,9 @@ class Duel:
         by_chance: share of random exchanges of seeds between them that differ as much (the p-value of a permutation
             test), likewise.
         marks: when the challenger and the reference reached the common return.
+        seeds: how many of the challenger and of the reference have a return.
+
+    No interval claims less than 95 %: where there are too few samples for that, there is none.
     """
 
     challenger: str
@@ -75,6 +90,8 @@ class Duel:
     improvement: Estimate | None
     by_chance: float | None = None
     marks: tuple[Mark | None, Mark | None] = (None, None)
+    same_algo: bool = True
+    seeds: tuple[int, int] = (0, 0)
 
     @property
     def speed(self) -> Ordering:
@@ -118,8 +135,10 @@ def duel(reference: Side, challenger: Side) -> Duel:
     sps_ratio = seconds_ratio = None
     if any(ours.speeds) and any(theirs.speeds):
         sps_ratio = estimate_ratio(ours.speeds, theirs.speeds)
+        sps_ratio = at_full_confidence(sps_ratio, too_few_iterations(sps_ratio.count))
     if ours.mark and theirs.mark and ours.mark.seconds_median and theirs.mark.seconds_median:
-        seconds_ratio = estimate_ratio([ours.mark.seconds], [theirs.mark.seconds])
+        few = too_few_on_a_side(ours.mark.num_runs, theirs.mark.num_runs, FULL_SAMPLES)
+        seconds_ratio = at_full_confidence(estimate_ratio([ours.mark.seconds], [theirs.mark.seconds]), few)
     scored = bool(ours.scores) and bool(theirs.scores)
     return Duel(
         challenger=ours.contender.name,
@@ -130,6 +149,8 @@ def duel(reference: Side, challenger: Side) -> Duel:
         improvement=probability_of_improvement(ours.scores, theirs.scores) if scored else None,
         by_chance=exchange_probability(ours.scores, theirs.scores) if scored else None,
         marks=(ours.mark, theirs.mark),
+        same_algo=ours.contender.algo == theirs.contender.algo,
+        seeds=(len(ours.scores), len(theirs.scores)),
     )
 
 
@@ -168,6 +189,11 @@ def duel_sentence(item: Duel, threshold: float | None) -> str:
     return f"{text[0].upper()}{text[1:]}." if text.startswith(("whether ", "which ")) else f"{text}."
 
 
+def too_few_iterations(count: int) -> str:
+    """Say why there is no interval over ``count`` iterations."""
+    return f"{count} iteration{'s' * (count != 1)}, a 95% interval needs {FULL_SAMPLES}"
+
+
 def return_text(value: float) -> str:
     """Write a return to three significant digits, thousands separated."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
@@ -179,11 +205,9 @@ def seconds_text(value: float) -> str:
 
 
 def interval_text(estimate: Estimate) -> str:
-    """Write ``95% 0.30 to 0.80``, with the confidence that the interval claims, or why there is none."""
+    """Write ``95% 0.30 to 0.80``, or why there is no interval."""
     bounds = estimate.interval
-    if bounds is None:
-        return estimate.reason
-    return f"{bounds.confidence:.0%} {bounds.low:.2f} to {bounds.high:.2f}"
+    return estimate.reason if bounds is None else f"{CONFIDENCE:.0%} {bounds.low:.2f} to {bounds.high:.2f}"
 
 
 _ELSEWHERE = {"same": "", "other": ", on another machine,", "unknown": ", perhaps on another machine,"}
@@ -192,23 +216,18 @@ _ELSEWHERE = {"same": "", "other": ", on another machine,", "unknown": ", perhap
 def _speed_clause(item: Duel) -> str:
     """Say who is faster; only where it can be told, the challenger is the subject and the reference the object."""
     ours = f"{item.challenger}{_ELSEWHERE[item.machines]}"
+    does = "trains" if item.same_algo else "takes steps"
     ratio = item.sps_ratio
     if ratio is None:
-        return f"how fast {ours} trains was not measured"
+        return f"how fast {ours} {does} was not measured"
     if item.speed == "cannot tell":
-        return f"whether {ours} trains faster than {item.reference} cannot be told ({_ratio_text(ratio)})"
+        return f"whether {ours} {does} faster than {item.reference} cannot be told ({_ratio_text(ratio)})"
     if item.speed == "same":
-        return f"{ours} trains as fast as {item.reference} (within {SAME_WITHIN:.0%})"
+        return f"{ours} {does} as fast as {item.reference} (within {SAME_WITHIN:.0%})"
     factor = f"{ratio.value:.2f}x" if ratio.value < 10 else f"{ratio.value:.0f}x"
     if item.speed == "higher":
-        return f"{ours} trains {factor} as fast as {item.reference}{_doubt(ratio)}"
-    return f"{ours} trains at {factor} the speed of {item.reference}{_doubt(ratio)}"
-
-
-def _doubt(ratio: Estimate) -> str:
-    """Write the interval of what is told, where so few samples make it one of less than 95 %."""
-    sure = ratio.interval is None or ratio.interval.confidence >= CONFIDENCE
-    return "" if sure else f" ({interval_text(ratio)})"
+        return f"{ours} {does} {factor} as fast as {item.reference}"
+    return f"{ours} {does} at {factor} the speed of {item.reference}"
 
 
 def _conjunction(item: Duel) -> str:
@@ -220,12 +239,11 @@ def _time_told(item: Duel, threshold: float, whose: str) -> str:
     """Say how the challenger's time to the common return compares with the reference's, which is ``whose`` time."""
     assert item.seconds_ratio is not None
     goal, ratio = f"a return of {return_text(threshold)}", item.seconds_ratio.value
-    doubt = _doubt(item.seconds_ratio)
     if item.time == "same":
         return f"reaches {goal} in {whose} time as well (within {SAME_WITHIN:.0%})"
     if item.time == "lower":
-        return f"reaches {goal} in {ratio:.2f} of {whose} time{doubt}"
-    return f"needs {ratio:.2f}x {whose} time to reach {goal}{doubt}"
+        return f"reaches {goal} in {ratio:.2f} of {whose} time"
+    return f"needs {ratio:.2f}x {whose} time to reach {goal}"
 
 
 def _time_untold(item: Duel, threshold: float) -> str:
@@ -241,8 +259,7 @@ def _time_untold(item: Duel, threshold: float) -> str:
     assert item.seconds_ratio is not None
     if item.seconds_ratio.interval is None:
         took = f"{seconds_text(ours.seconds_median.value)} against {seconds_text(theirs.seconds_median.value)}"
-        fewest = min(ours.num_runs, theirs.num_runs)
-        return f"which reaches {goal} sooner cannot be told ({took}; {too_few_seeds(fewest)})"
+        return f"which reaches {goal} sooner cannot be told ({took}; {item.seconds_ratio.reason})"
     return f"which reaches {goal} sooner cannot be told ({_ratio_text(item.seconds_ratio)})"
 
 
@@ -262,4 +279,4 @@ def _learning_clause(item: Duel) -> str:
 
 
 def _ratio_text(ratio: Estimate) -> str:
-    return f"{ratio.value:.2f}x, {interval_text(ratio)}"
+    return f"{ratio.value:.2f}x{',' if ratio.interval else ';'} {interval_text(ratio)}"

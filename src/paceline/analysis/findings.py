@@ -10,11 +10,12 @@ from itertools import accumulate
 from typing import Any, Literal
 
 from paceline.analysis.bottleneck import Bottleneck, find_bottleneck
-from paceline.analysis.cautions import worst_first
+from paceline.analysis.cautions import restart_notices, table_notices, worst_first
 from paceline.analysis.curves import ScalingModels, scaling_models
 from paceline.analysis.hardware import hardware_advice
+from paceline.analysis.learning import WINDOW_EPISODES, learning_curve
 from paceline.analysis.recommend import Advice, EfficiencyBasis, recommend
-from paceline.analysis.rows import judge_learning, row_label, run_ledger, scaling_tables, throughput_samples
+from paceline.analysis.rows import judge_learning, mean_speed, row_label, run_ledger, scaling_tables, throughput_samples
 from paceline.analysis.stats import Estimate, estimate_median
 from paceline.analysis.table import Learning, Notice, ScalingRow, ScalingTable
 from paceline.errors import RequestError
@@ -29,6 +30,8 @@ class LearningPoint:
         total_env_steps: environment steps since the run began.
         training_s: measured training seconds since the first measured iteration began.
         episode_return_mean: mean return of the episodes that ended in it, None where none ended.
+        recent_return: mean return of the run's last episodes, :attr:`RunFinding.return_window` of them; None before
+            the first one ended.
         sps: environment steps per second of this iteration.
     """
 
@@ -36,6 +39,7 @@ class LearningPoint:
     training_s: float
     episode_return_mean: float | None
     sps: float
+    recent_return: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +52,14 @@ class RunFinding:
         outcome: how it ended.
         message: why, where it is not ok.
         sps: median with interval over iterations, None where no iteration finished.
+        mean_sps: all environment steps / all seconds of its iterations, likewise.
         num_iterations: measured iterations.
         total_env_steps: environment steps at the end.
         curve: learning and throughput curve, one point per measured iteration.
         learning: whether returns held, as in :class:`~paceline.analysis.table.ScalingRow`.
         bottleneck: from the run's ledger, None without one.
+        return_window: episodes of the running mean return, as in the live display; 0 where the file does not count
+            episodes, so that it is the mean of one iteration.
     """
 
     name: str
@@ -65,6 +72,8 @@ class RunFinding:
     curve: tuple[LearningPoint, ...]
     learning: Learning
     bottleneck: Bottleneck | None
+    return_window: int = WINDOW_EPISODES
+    mean_sps: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +120,7 @@ class Findings:
         complete: all planned trials are in the file.
         hardware: what the measurements say about this machine, one sentence each (what it is short of, where to look
             next), for the first workload.
+        restarts: of a training run, one sentence for each environment or runner that was replaced on the way.
     """
 
     kind: Literal["train", "sweep", "tune"]
@@ -126,6 +136,7 @@ class Findings:
     gpu: str = ""
     complete: bool = True
     hardware: tuple[str, ...] = ()
+    restarts: tuple[str, ...] = ()
 
     @property
     def primary(self) -> WorkloadFindings | None:
@@ -133,13 +144,21 @@ class Findings:
         return self.workloads[0] if self.workloads else None
 
 
-def analyse(results: Results, *, baseline: str | None = None, efficiency: EfficiencyBasis = "env") -> Findings:
+def analyse(
+    results: Results,
+    *,
+    baseline: str | None = None,
+    efficiency: EfficiencyBasis = "env",
+    restarts: Sequence[str] = (),
+) -> Findings:
     """Work out everything a report needs. Failed, unfinished and missing trials are findings, not errors.
 
     Args:
         results: a results file's content.
         baseline: label of the row to take as baseline (``1x1``) instead of the rule's.
         efficiency: which efficiency the scenarios use: per ``env`` or per ``core``.
+        restarts: of a training run, one sentence for each environment or runner that was replaced on the way (the
+            results do not hold them, see :func:`paceline.measure.trained_run.load_restarts`).
 
     Raises:
         RequestError: ``baseline`` is not the label of a measured row, or the file is a bench's, which has no plans.
@@ -150,6 +169,8 @@ def analyse(results: Results, *, baseline: str | None = None, efficiency: Effici
             "expected the results of training runs or a sweep, got those of a bench; run `paceline report` on it"
         )
     tables = scaling_tables(results, baseline=baseline)
+    if restarts:
+        tables = tuple(replace(table, notices=table_notices(table, restarts=len(restarts))) for table in tables)
     workloads = tuple(_workload(table, efficiency) for table in tables)
     gpu = _gpu_sentence(results)
     notices = [notice for table in tables for notice in _prefixed(table, several=len(tables) > 1)]
@@ -161,13 +182,14 @@ def analyse(results: Results, *, baseline: str | None = None, efficiency: Effici
         algo=info.algo or next((str(run.algo.get("name", "")) for run in results.experiments), ""),
         workloads=workloads,
         runs=tuple(_run(run) for run in results.experiments),
-        notices=worst_first([*_file_notices(results, gpu), *notices]),
+        notices=worst_first([*_file_notices(results, gpu), *restart_notices(restarts), *notices]),
         method=_method(results, tables),
         outcome_counts={str(key): count for key, count in Counter(run.outcome for run in results.experiments).items()},
         machine=info.machine,
         gpu=gpu,
         complete=info.complete,
         hardware=hardware_advice(info.machine, workloads[0].table, workloads[0].advice) if workloads else (),
+        restarts=tuple(restarts),
     )
 
 
@@ -187,10 +209,12 @@ _ENDINGS: dict[Outcome, str] = {
 
 
 def _broken_run_headline(results: Results) -> str:
-    """Say how a single training run failed and how far it came; "" for anything else."""
+    """Say how a single training run failed and how far it came, or that it was stopped at once; else ""."""
     if results.experiment_info.kind != "train" or len(results.experiments) != 1:
         return ""
     (run,) = results.experiments
+    if run.outcome == "interrupted" and not run.iterations:
+        return "The run was stopped before an iteration was finished, so nothing can be said about speed."
     if run.outcome not in _ENDINGS:
         return ""
     done = run.iterations[-1].total_env_steps if run.iterations else 0
@@ -207,7 +231,7 @@ def _headline(table: ScalingTable, advice: Advice | None) -> str:
     if advice is None:
         row = table.measured_rows[0]
         verdict = f" {row.bottleneck.sentences[0]}" if row.bottleneck else ""
-        return f"{row.label} trains at {_sps_text(row)}.{verdict}"
+        return f"{row.label} trains at {_one_speed(row)}.{verdict}"
     fastest = advice.recommendations[-1]
     best, base = fastest.row, table.baseline
     if best is None or base is None:
@@ -227,6 +251,18 @@ def _headline(table: ScalingTable, advice: Advice | None) -> str:
     return sentence
 
 
+def _one_speed(row: ScalingRow) -> str:
+    """Write the speed of a plan that stands alone: the median, and the mean where it is another figure."""
+    told = _sps_text(row)
+    if not row.mean_differs or row.sps is None or not row.steps_per_iteration:
+        return told
+    # Of few iterations the median time is not that of the median speed: what stands beside it must agree with it.
+    return (
+        f"{told}, {row.steps_per_iteration / row.sps.value:.3g} s an iteration (median); the mean is "
+        f"{row.mean_sps:,.0f} steps/s, {row.mean_time_per_iter_s:.3g} s an iteration"
+    )
+
+
 def _sps_text(row: ScalingRow) -> str:
     return f"{row.sps.value:,.0f} steps/s" if row.sps else "an unknown speed"
 
@@ -235,9 +271,15 @@ def _run(run: RunResult) -> RunFinding:
     samples = throughput_samples([run])[0]
     ledger = run_ledger(run)
     seconds = accumulate(_finite(item.wall_s) or 0.0 for item in run.iterations)
+    counted = all(item.num_episodes for item in run.iterations if item.episode_return_mean is not None)
+    window = WINDOW_EPISODES if counted else 0
+    smooth = learning_curve(run.iterations, max(1, window))
+    recent = [] if smooth is None else smooth.returns.tolist()
     curve = tuple(
-        LearningPoint(item.total_env_steps, elapsed, _finite(item.episode_return_mean), _finite(item.sps) or 0.0)
-        for item, elapsed in zip(run.iterations, seconds, strict=True)
+        LearningPoint(item.total_env_steps, elapsed, _finite(item.episode_return_mean), _finite(item.sps) or 0.0, mean)
+        for item, elapsed, mean in zip(
+            run.iterations, seconds, [*[None] * (len(run.iterations) - len(recent)), *recent], strict=True
+        )
     )
     return RunFinding(
         name=run.name,
@@ -258,6 +300,8 @@ def _run(run: RunResult) -> RunFinding:
         )
         if ledger or run.outcome == "oom"
         else None,
+        return_window=window,
+        mean_sps=mean_speed([run]),
     )
 
 
@@ -278,10 +322,10 @@ def _file_notices(results: Results, gpu: str) -> list[Notice]:
     if not info.complete:
         missing = info.total_experiments - sum(run.outcome != "interrupted" for run in results.experiments)
         verb = "is" if missing == 1 else "are"
-        told = f"{missing} of {info.total_experiments} trials {verb} missing" if missing > 0 else "it was stopped"
-        notices.append(
-            Notice("incomplete", f"The run is not complete: {told}; --resume runs what is missing.", "caution")
-        )
+        told = f"{missing} of {info.total_experiments} trials {verb} missing; --resume runs what is missing"
+        if info.kind == "train" or missing <= 0:
+            told = "it ended early; --resume goes on with it"
+        notices.append(Notice("incomplete", f"The run is not complete: {told}.", "caution"))
     cold = [run.name for run in results.experiments if run.summary and run.summary.warmup_iterations == 0]
     if cold and info.kind != "train":
         notices.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,9 @@ from paceline.measure.result import IterationRecord
 FINAL_SHARE = 0.1
 """The final return is taken over this share of a run's iterations, its last."""
 WINDOW_EPISODES = 100
-"""Episodes of the running mean, as in the live display; a tenth of the run's where that is less."""
+"""Episodes of the running mean, as in the live display."""
+WINDOW_SHARE = 0.1
+"""A comparison's running mean covers no more than this share of the episodes of any run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +26,13 @@ class LearningCurve:
     Attributes:
         steps: environment steps since the run began, ``[K]``, ascending.
         seconds: measured wall time since its first iteration began, ``[K]``, ascending.
-        returns: mean return of the last :data:`WINDOW_EPISODES` episodes, ``[K]``.
-        raw: mean return of the episodes that ended in the iteration itself, NaN where none did, ``[K]``.
-        episodes: how many did, ``[K]``.
+        returns: mean return of the last episodes, as many as the window has, or of all where that is less, ``[K]``.
         num_iterations: iterations of the whole run; the curve has the last K of them.
     """
 
     steps: NDArray[np.float64]
     seconds: NDArray[np.float64]
     returns: NDArray[np.float64]
-    raw: NDArray[np.float64]
-    episodes: NDArray[np.float64]
     num_iterations: int
 
     def __len__(self) -> int:
@@ -42,10 +40,10 @@ class LearningCurve:
         return len(self.steps)
 
     def final_return(self, until_step: float = math.inf) -> float:
-        """Return the mean return over the last tenth of the iterations up to ``until_step``, by episodes.
+        """Return the mean of the curve over the last tenth of the iterations up to ``until_step``, at least one.
 
-        At least one iteration counts, and where no episode ended in that tenth, the last iteration in which one did.
-        A run that ended earlier has the final return that it ended with.
+        The curve reaches it by then: a mean is not above the highest of its parts. A run that ended earlier has the
+        final return that it ended with.
 
         Args:
             until_step: environment steps at which the run is looked at; its first iteration always counts.
@@ -53,10 +51,7 @@ class LearningCurve:
         last = max(1, int(np.searchsorted(self.steps, until_step, side="right")))
         before_the_curve = self.num_iterations - len(self)
         first = max(0, last - math.ceil(FINAL_SHARE * (before_the_curve + last)))
-        if not self.episodes[first:last].any():
-            first = int(np.flatnonzero(self.episodes[:last])[-1])
-        weights = self.episodes[first:last]
-        return float(np.nansum(self.raw[first:last] * weights) / weights.sum())
+        return float(self.returns[first:last].mean())
 
     def reached(self, threshold: float) -> tuple[float, float] | None:
         """Return (environment steps, seconds) when the running mean first reached ``threshold``; None if never."""
@@ -66,26 +61,45 @@ class LearningCurve:
         return float(self.steps[places[0]]), float(self.seconds[places[0]])
 
 
-def learning_curve(iterations: Sequence[IterationRecord]) -> LearningCurve | None:
+def smoothing_window(runs: Iterable[Sequence[IterationRecord]]) -> int:
+    """Return the episodes of a running mean that suits all ``runs``, so that like is compared with like.
+
+    A window longer than a tenth of a run would hold its curve back; the shortest run decides.
+    """
+    played = [total for iterations in runs if (total := _episodes(_returns(iterations), iterations).sum())]
+    return min(WINDOW_EPISODES, max(1, int(WINDOW_SHARE * min(played)))) if played else WINDOW_EPISODES
+
+
+def learning_curve(iterations: Sequence[IterationRecord], window: int = WINDOW_EPISODES) -> LearningCurve | None:
     """Return the learning curve of a run; None where no episode ended.
 
     Returns that are not finite (a run that broke) are left out, as if their episodes had not ended.
+
+    Args:
+        iterations: of the run.
+        window: episodes of the running mean.
     """
-    seconds = np.cumsum([item.wall_s for item in iterations])
+    seconds = np.cumsum([item.wall_s if math.isfinite(item.wall_s) else 0.0 for item in iterations])
     steps = np.array([item.total_env_steps for item in iterations], dtype=np.float64)
-    raw = np.array([math.nan if (mean := item.episode_return_mean) is None else mean for item in iterations])
-    raw = np.where(np.isfinite(raw), raw, math.nan)
-    # A file of another program may not count its episodes; then every iteration weighs the same.
-    episodes = np.where(np.isnan(raw), 0.0, [max(1, item.num_episodes) for item in iterations])
+    raw = _returns(iterations)
+    episodes = _episodes(raw, iterations)
     known = np.flatnonzero(episodes)
     if not known.size:
         return None
-    window = min(WINDOW_EPISODES, max(1, int(FINAL_SHARE * episodes.sum())))
     returns = _running_mean(np.nan_to_num(raw), episodes, window)
     first = int(known[0])
-    return LearningCurve(
-        steps[first:], seconds[first:], returns[first:], raw[first:], episodes[first:], len(iterations)
-    )
+    return LearningCurve(steps[first:], seconds[first:], returns[first:], len(iterations))
+
+
+def _returns(iterations: Sequence[IterationRecord]) -> NDArray[np.float64]:
+    """Return the mean return of every iteration, NaN where no episode ended or it is not finite."""
+    raw = np.array([math.nan if (mean := item.episode_return_mean) is None else mean for item in iterations])
+    return np.where(np.isfinite(raw), raw, math.nan)
+
+
+def _episodes(raw: NDArray[np.float64], iterations: Sequence[IterationRecord]) -> NDArray[np.float64]:
+    # A file of another program may not count its episodes; then every iteration weighs the same.
+    return np.where(np.isnan(raw), 0.0, [max(1, item.num_episodes) for item in iterations])
 
 
 def _running_mean(raw: NDArray[np.float64], episodes: NDArray[np.float64], window: int) -> NDArray[np.float64]:

@@ -4,9 +4,9 @@ Interquartile mean, stratified bootstrap and probability of improvement are thos
 Reinforcement Learning at the Edge of the Statistical Precipice" (arXiv:2108.13264). Strata are the contenders: the
 seeds of each are resampled among themselves. Because a handful of seeds is the rule here, three things are more careful
 than there: percentiles of the interquartile mean are expanded as everywhere in paceline
-(:mod:`paceline.analysis.stats`), no interval claims more confidence than so few seeds can give, and a permutation test
-stands beside the probability of improvement, whose bootstrap is too sure of itself below six seeds (measured: under no
-difference at all, its 95 % interval leaves 0.5 out for 20, 7 and 9 % of draws of 3, 4 and 5 seeds).
+(:mod:`paceline.analysis.stats`), there is no interval where so few seeds cannot give one of 95 %, and a permutation
+test stands beside the probability of improvement, whose bootstrap is too sure of itself below six seeds (measured:
+under no difference at all, its 95 % interval leaves 0.5 out for 20, 7 and 9 % of draws of 3, 4 and 5 seeds).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from paceline.analysis.stats import (
     CONFIDENCE,
+    FULL_SAMPLES,
     MIN_SAMPLES,
     RESAMPLES,
     Estimate,
@@ -31,6 +32,8 @@ from paceline.errors import RequestError
 
 IQM_METHOD = "expanded percentile bootstrap of the interquartile mean over seeds"
 IMPROVEMENT_METHOD = "percentile bootstrap, stratified by contender"
+MIN_DUEL_SEEDS = 4
+"""From so many seeds on each side on the probability of improvement can have an interval of 95 %."""
 MOST_EXCHANGES = 10_000
 """All ways to exchange seeds are gone through up to so many; of more, so many are drawn."""
 
@@ -43,8 +46,8 @@ def estimate_iqm(values: Sequence[float], *, seed: int = 0) -> Estimate:
         seed: seed of the resampling.
 
     Returns:
-        The estimate; below :data:`~paceline.analysis.stats.MIN_SAMPLES` seeds it has no interval but a reason. n
-        seeds claim at most 1 - 2^(1-n): the chance that their range holds the middle of the distribution.
+        The estimate; below :data:`~paceline.analysis.stats.FULL_SAMPLES` seeds it has no interval but a reason: n
+        seeds claim at most 1 - 2^(1-n), the chance that their range holds the middle of the distribution.
 
     Raises:
         RequestError: no values, or one is not finite.
@@ -52,13 +55,11 @@ def estimate_iqm(values: Sequence[float], *, seed: int = 0) -> Estimate:
     array = _checked(values)[:, None]
     value = float(_iqm(array)[0])
     count = len(array)
-    if count < MIN_SAMPLES:
-        return Estimate(value, None, too_few_seeds(count), count)
+    if count < FULL_SAMPLES:
+        return Estimate(value, None, too_few_seeds(count, FULL_SAMPLES), count)
     low, high = _iqm_bounds(array, RESAMPLES, seed)
-    confidence = min(CONFIDENCE, 1.0 - 2.0 ** (1 - count))
-    reason = "" if confidence == CONFIDENCE else f"{count} seeds: the interval is about their range ({confidence:.0%})"
-    interval = Interval(min(float(low[0]), value), max(float(high[0]), value), confidence, IQM_METHOD)
-    return Estimate(value, interval, reason, count)
+    interval = Interval(min(float(low[0]), value), max(float(high[0]), value), CONFIDENCE, IQM_METHOD)
+    return Estimate(value, interval, "", count)
 
 
 def iqm_band(curves: NDArray[np.float64], *, resamples: int = 500, seed: int = 0) -> NDArray[np.float64]:
@@ -71,7 +72,8 @@ def iqm_band(curves: NDArray[np.float64], *, resamples: int = 500, seed: int = 0
 
     Returns:
         ``[3, points]``: low, centre, high; low and high are NaN below
-        :data:`~paceline.analysis.stats.MIN_SAMPLES` seeds.
+        :data:`~paceline.analysis.stats.MIN_SAMPLES` seeds, and about the range of the seeds where they are too few for
+        95 %: a band is looked at, nothing is asserted by it.
     """
     centre = _iqm(curves)
     if len(curves) < MIN_SAMPLES:
@@ -87,7 +89,7 @@ def probability_of_improvement(challenger: Sequence[float], reference: Sequence[
     This is the Mann-Whitney statistic / (n m), equation 2 of Agarwal et al. 2021 for one task. Both sides are
     resampled, each within itself. Where all seeds of one side lie above all of the other's, every resample says 1 and
     the bootstrap sees no doubt; what n and m seeds can at most say is the exact test's word: no ordering of them has a
-    two-sided p-value below 2 / C(n + m, n), so the interval claims no more than 1 minus that (3 against 3: 90 %).
+    two-sided p-value below 2 / C(n + m, n), so where 1 minus that is less than 95 % (3 against 3: 90 %) there is none.
 
     Args:
         challenger: one score per seed, n of them; more is better.
@@ -95,7 +97,8 @@ def probability_of_improvement(challenger: Sequence[float], reference: Sequence[
         seed: seed of the resampling.
 
     Returns:
-        The estimate; without interval where a side has fewer than :data:`~paceline.analysis.stats.MIN_SAMPLES` seeds.
+        The estimate; without interval where the seeds are too few for one of 95 %, or a side has fewer than
+        :data:`~paceline.analysis.stats.MIN_SAMPLES`.
 
     Raises:
         RequestError: a side is empty, or a score is not finite.
@@ -103,17 +106,13 @@ def probability_of_improvement(challenger: Sequence[float], reference: Sequence[
     ours, theirs = _checked(challenger), _checked(reference)
     value = float(_improvement(ours[None], theirs[None])[0])
     fewest = min(len(ours), len(theirs))
-    if fewest < MIN_SAMPLES:
-        return Estimate(value, None, too_few_seeds(fewest), fewest)
+    if fewest < MIN_SAMPLES or 1.0 - 2.0 / math.comb(len(ours) + len(theirs), len(ours)) < CONFIDENCE:
+        return Estimate(value, None, too_few_on_a_side(len(ours), len(theirs), MIN_DUEL_SEEDS), fewest)
     rng = np.random.default_rng(seed)
     drawn = [side[rng.integers(0, len(side), (RESAMPLES, len(side)))] for side in (ours, theirs)]
     low, high = np.quantile(_improvement(drawn[0], drawn[1]), [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
-    confidence = min(CONFIDENCE, 1.0 - 2.0 / math.comb(len(ours) + len(theirs), len(ours)))
-    reason = "" if confidence == CONFIDENCE else (
-        f"{len(ours)} and {len(theirs)} seeds cannot say more than {confidence:.0%}"
-    )  # fmt: skip
-    interval = Interval(min(float(low), value), max(float(high), value), confidence, IMPROVEMENT_METHOD)
-    return Estimate(value, interval, reason, fewest)
+    interval = Interval(min(float(low), value), max(float(high), value), CONFIDENCE, IMPROVEMENT_METHOD)
+    return Estimate(value, interval, "", fewest)
 
 
 def exchange_probability(challenger: Sequence[float], reference: Sequence[float], *, seed: int = 0) -> float:
@@ -152,9 +151,19 @@ def midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((left + right + 1) / 2.0)
 
 
-def too_few_seeds(count: int) -> str:
+def too_few_seeds(count: int, needed: int) -> str:
     """Say why there is no interval over ``count`` seeds."""
-    return f"{count} seed{'s' * (count != 1)}, an interval needs {MIN_SAMPLES}"
+    return f"{count} seed{'s' * (count != 1)}, a 95% interval needs {needed}"
+
+
+def too_few_on_a_side(ours: int, theirs: int, needed: int) -> str:
+    """Say why there is no interval over ``ours`` seeds against ``theirs``."""
+    return f"{seeds_of_both(ours, theirs)}, a 95% interval needs {needed}{' each' * (ours != theirs)}"
+
+
+def seeds_of_both(ours: int, theirs: int) -> str:
+    """Write ``1 seed each``, ``1 and 3 seeds``."""
+    return f"{ours} seed{'s' * (ours != 1)} each" if ours == theirs else f"{ours} and {theirs} seeds"
 
 
 def _improvement(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -102,6 +103,13 @@ def throughput_samples(runs: Sequence[RunResult]) -> list[list[float]]:
     return [_sps(run) for run in runs]
 
 
+def mean_speed(runs: Sequence[RunResult]) -> float | None:
+    """Return all steps / all seconds of the measured iterations of ``runs``, None where there are none."""
+    times = [value for run in runs for value in _times(run)]
+    speeds = [value for run in runs for value in _sps(run)]
+    return math.fsum(map(operator.mul, speeds, times)) / math.fsum(times) if times else None
+
+
 def judge_learning(iterations: Sequence[IterationRecord]) -> Learning:
     """Say whether returns rise or hold (``stable``), fell and stayed down (``collapsing``), or cannot be judged.
 
@@ -185,11 +193,15 @@ class _Draft:
     def _figures(self, runs: Sequence[RunResult]) -> dict[str, Any]:
         used = [run.resources for run in runs if run.resources]
         returns = [value for run in runs if (value := _last_return(run)) is not None]
+        times = [value for run in self.samples_s for value in run]
+        speeds = [value for run in self.samples_sps for value in run]
         return {
             "steps_per_iteration": _steps(runs),
             "time_per_iter_s": estimate_median(*self.samples_s),
             "sps": estimate_median(*self.samples_sps),
-            "cv": coefficient_of_variation([value for run in self.samples_sps for value in run]),
+            "mean_time_per_iter_s": math.fsum(times) / len(times),
+            "mean_sps": mean_speed(runs),
+            "cv": coefficient_of_variation(speeds),
             "cores": _middle(used, lambda use: use.cores_used if use.cores_used > 0 else None),
             "cores_basis": "measured" if any(use.cores_used > 0 for use in used) else "planned",
             "cpu_utilization": _middle(used, lambda use: use.cpu_utilization),

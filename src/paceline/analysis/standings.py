@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Context, Decimal
 from statistics import median
 
 import numpy as np
@@ -15,11 +16,11 @@ import numpy as np
 from paceline.analysis.bottleneck import Bottleneck, PhaseShare, find_bottleneck, peak_memory_bytes
 from paceline.analysis.comparability import compared_notices
 from paceline.analysis.contenders import Contender, Difference, differences, group_runs
-from paceline.analysis.duel import Duel, Mark, Side, duel, duel_sentence, leading
-from paceline.analysis.learning import FINAL_SHARE, WINDOW_EPISODES, LearningCurve, learning_curve
-from paceline.analysis.over_seeds import estimate_iqm, iqm_band
+from paceline.analysis.duel import Duel, Mark, Side, duel, duel_sentence, leading, too_few_iterations
+from paceline.analysis.learning import FINAL_SHARE, WINDOW_EPISODES, LearningCurve, learning_curve, smoothing_window
+from paceline.analysis.over_seeds import MIN_DUEL_SEEDS, estimate_iqm, iqm_band
 from paceline.analysis.rows import add_ledgers, run_ledger, throughput_samples
-from paceline.analysis.stats import Estimate, estimate_median
+from paceline.analysis.stats import FULL_SAMPLES, Estimate, at_full_confidence, estimate_median
 from paceline.analysis.table import Notice
 from paceline.errors import ResultsError
 from paceline.measure.result import ResourceUse, RunResult
@@ -117,6 +118,7 @@ class Standings:
         env_id: the environment.
         threshold: the common return whose reaching is timed, None where no episode ended.
         threshold_rule: how it was chosen, in words.
+        window: episodes of the running mean behind every curve, final return and time to a return.
         horizon: environment steps at which learning is compared; None where all ran about as long, and each is taken
             at its end.
         standings: every contender, in the order given; the first is what the others are held against.
@@ -131,6 +133,7 @@ class Standings:
     env_id: str
     threshold: float | None
     threshold_rule: str
+    window: int
     horizon: float | None
     standings: tuple[Standing, ...]
     duels: tuple[Duel, ...]
@@ -157,7 +160,8 @@ def compare_runs(runs: Sequence[TrainedRun], *, names: Sequence[str] = (), left_
         least, without = "two contenders or more" if len(contenders) > 1 else "a run", ", ".join(c.name for c in empty)
         raise ResultsError(f"expected {least} with a finished iteration, got none of {without}; run them again")
     measured = [_measured(item) for item in contenders if item not in empty]
-    curves = [[learning_curve(run.result.iterations) for run in item.runs] for item in measured]
+    window = smoothing_window(run.iterations for item in measured for run in _complete(_results(item)))
+    curves = [[learning_curve(run.result.iterations, window) for run in item.runs] for item in measured]
     known = [[curve for curve in each if curve is not None] for each in curves]
     finals = [[curve.final_return() for curve in each] for each in known]
     threshold = _threshold([estimate_iqm(each).value for each in finals if each])
@@ -178,12 +182,13 @@ def compare_runs(runs: Sequence[TrainedRun], *, names: Sequence[str] = (), left_
         env_id=runs[0].result.env_id,
         threshold=threshold,
         threshold_rule=_threshold_rule(finals, threshold),
+        window=window,
         horizon=horizon,
         standings=tuple(standings),
         duels=tuple(duels),
         differences=tuple(differences(measured)),
         notices=compared_notices(contenders, horizon, left_out),
-        method=_method(standings, horizon),
+        method=_method(standings, horizon, window),
     )
 
 
@@ -210,11 +215,19 @@ def _results(contender: Contender) -> list[RunResult]:
 
 
 def _threshold(finals: Sequence[float]) -> float | None:
-    """Return the return that all contenders are timed to, to three significant digits, so that it can be said."""
+    """Return the return that all contenders are timed to, to three significant digits, so that it can be said.
+
+    It is rounded down where it is the lowest final return itself: whoever has that must have reached it.
+    """
     if not finals:
         return None
     lowest = min(finals)
-    return float(f"{THRESHOLD_SHARE * lowest if lowest > 0 else lowest:.3g}")
+    return float(f"{THRESHOLD_SHARE * lowest:.3g}") if lowest > 0 else _rounded_down(lowest)
+
+
+def _rounded_down(value: float) -> float:
+    rounded = Decimal(value).normalize(Context(prec=3, rounding=ROUND_FLOOR))
+    return float(rounded)
 
 
 def _threshold_rule(finals: Sequence[Sequence[float]], threshold: float | None) -> str:
@@ -233,8 +246,12 @@ def _horizon(contenders: Sequence[Contender]) -> float | None:
 
 def _end(contender: Contender) -> float:
     """Return the steps that a contender's complete runs took (median); of all its runs where none is complete."""
-    complete = [run for run in contender.runs if run.result.outcome == "ok"] or contender.runs
-    return float(median(run.result.iterations[-1].total_env_steps for run in complete))
+    return float(median(run.iterations[-1].total_env_steps for run in _complete(_results(contender))))
+
+
+def _complete(runs: Sequence[RunResult]) -> Sequence[RunResult]:
+    """Return the runs that finished; all where none did."""
+    return [run for run in runs if run.outcome == "ok"] or runs
 
 
 def _standing(
@@ -253,7 +270,7 @@ def _standing(
         finals=tuple(finals),
         final_return=estimate_iqm(finals) if finals else None,
         mark=None if threshold is None else Mark.of(reached),
-        sps=estimate_median(*speeds) if any(speeds) else None,
+        sps=_speed(speeds),
         lag=_lag(results),
         bottleneck=_bottleneck(results),
         cores_used=float(median(use.cores_used for use in used)) if used else None,
@@ -263,6 +280,13 @@ def _standing(
         by_steps=_band(known, complete or known, lambda curve: curve.steps),
         by_seconds=_band(known, complete or known, lambda curve: curve.seconds),
     )
+
+
+def _speed(speeds: Sequence[Sequence[float]]) -> Estimate | None:
+    if not any(speeds):
+        return None
+    found = estimate_median(*speeds)
+    return at_full_confidence(found, too_few_iterations(found.count))
 
 
 def _bottleneck(results: Sequence[RunResult]) -> Bottleneck | None:
@@ -310,25 +334,28 @@ def _band(
     return Band(tuple(xs.tolist()), tuple(centre.tolist()), tuple(low.tolist()), tuple(high.tolist()))
 
 
-def _method(standings: Sequence[Standing], horizon: float | None) -> tuple[str, ...]:
+def _method(standings: Sequence[Standing], horizon: float | None, window: int) -> tuple[str, ...]:
     at = "at the end of each run" if horizon is None else f"after {horizon:,.0f} environment steps, as far as all ran"
+    why = "as in the live display" if window == WINDOW_EPISODES else "a tenth of those of the run that had the fewest"
     said = [
-        f"Final return: mean over the last {FINAL_SHARE:.0%} of a run's iterations, weighted by episodes (sampled "
-        f"actions, no evaluation); over seeds the interquartile mean with a stratified bootstrap interval (Agarwal et "
-        f"al. 2021), its percentiles expanded for few seeds.",
-        f"Curves and times to a return: running mean of the last {WINDOW_EPISODES} episodes, or a tenth of the run's "
-        f"where that is less; curves are interquartile means over seeds, bands their pointwise intervals.",
+        f"Curves, final returns and times to a return are of one running mean for all runs: that of the last "
+        f"{window} episode{'s' * (window != 1)} ({why}; sampled actions, no evaluation). Curves are interquartile "
+        f"means over seeds, bands their pointwise intervals (about the range of the seeds where these are fewer than "
+        f"{FULL_SAMPLES}).",
+        f"Final return: mean of that curve over the last {FINAL_SHARE:.0%} of a run's iterations; over seeds the "
+        f"interquartile mean with a stratified bootstrap interval (Agarwal et al. 2021), its percentiles expanded for "
+        f"few seeds. Every interval is one of 95%: where there are too few seeds or iterations for that there is none.",
         "Time is measured wall time of the iterations: set-up and compilation are not in it.",
         "Steps per second: the median over all iterations, with a bootstrap first over runs, then over iterations.",
     ]
     if len(standings) > 1:
         chance = (
             f"Probability of improvement: how often a seed of the contender beats a seed of {standings[0].name}, ties "
-            f"counting half (same paper), by the returns {at}. It is called better or worse only where its whole "
-            f"interval lies on one side of 0.5 and at most 5% of random exchanges of seeds between the two differ as "
-            f"much."
+            f"counting half (same paper), by the returns {at}; told from {MIN_DUEL_SEEDS} seeds of each on. It is "
+            f"called better or worse only where its whole interval lies on one side of 0.5 and at most 5% of random "
+            f"exchanges of seeds between the two differ as much."
         )
-        said.insert(1, chance)
+        said.insert(2, chance)
     if any(standing.lag for standing in standings):
         said.append("Policy lag: updates between the policy that acted and the one that learnt from it.")
     return tuple(said)

@@ -22,6 +22,8 @@ from paceline.errors import RequestError
 
 MIN_SAMPLES = 3
 """Below this there is no interval: the range of two samples covers the median half of the time, as a coin does."""
+FULL_SAMPLES = 6
+"""From so many samples on an interval can claim 95 %: 1 - 2^(1-n)."""
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 SAME_WITHIN = 0.03
@@ -192,6 +194,13 @@ def estimate_ratio(numerator: Sequence[Samples], denominator: Sequence[Samples],
     rng = np.random.default_rng(seed)
     ratios = _bootstrap_medians(sides[0], rng) / _bootstrap_medians(sides[1], rng)
     return _from_resamples(value, ratios, count)
+
+
+def at_full_confidence(estimate: Estimate, reason: str) -> Estimate:
+    """Return ``estimate``; where its interval claims less than 95 %, without it and with ``reason`` instead."""
+    if estimate.interval is not None and estimate.interval.confidence >= CONFIDENCE:
+        return estimate
+    return replace(estimate, interval=None, reason=reason)
 
 
 def order(ratio: Estimate, *, same_within: float = SAME_WITHIN) -> Ordering:

@@ -14,6 +14,9 @@ from paceline.measure.result import GpuSample, Outcome
 Learning = Literal["stable", "collapsing", "nan", "unknown"]
 Severity = Literal["info", "caution", "problem"]
 
+MEAN_DIFFERS = 0.05
+"""Beyond this relative difference of mean and median speed both are told, each with its name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Notice:
@@ -52,6 +55,8 @@ class ScalingRow:
         steps_per_iteration: environment steps per iteration (median).
         time_per_iter_s: median seconds per iteration, with interval.
         sps: environment steps per second of wall time (median), with interval.
+        mean_time_per_iter_s: all seconds of the counted iterations / their number.
+        mean_sps: all environment steps of the counted iterations / all their seconds.
         cv: coefficient of variation of SPS over iterations (fraction).
         is_baseline: this row is the baseline.
         speedup: over the baseline, with interval where both have one.
@@ -91,6 +96,8 @@ class ScalingRow:
     steps_per_iteration: int | None = None
     time_per_iter_s: Estimate | None = None
     sps: Estimate | None = None
+    mean_time_per_iter_s: float | None = None
+    mean_sps: float | None = None
     cv: float | None = None
     is_baseline: bool = False
     speedup: Estimate | None = None
@@ -118,6 +125,16 @@ class ScalingRow:
     def measured(self) -> bool:
         """Whether there are figures to rank this row by."""
         return self.sps is not None and self.speedup is not None
+
+    @property
+    def mean_differs(self) -> bool:
+        """Whether mean and median speed are so far apart that one without the other would mislead."""
+        return mean_differs(self.mean_sps, self.sps)
+
+
+def mean_differs(mean: float | None, median: Estimate | None) -> bool:
+    """Return whether a mean is so far from the median that one without the other would mislead."""
+    return mean is not None and median is not None and abs(mean / median.value - 1.0) > MEAN_DIFFERS
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a comparison reads of a training run's folder: its results, its environment, its budget, what was replaced."""
+"""What is read of a training run's folder besides its results: its environment, its budget, what was replaced."""
 
 from __future__ import annotations
 
@@ -61,8 +61,17 @@ def load_trained_run(folder: Path) -> TrainedRun:
         results.experiments[0],
         env_kwargs=None if spec is None else _mapping(_mapping(spec, "env"), "kwargs"),
         budget={name: value for name, value in budget.items() if value is not None},
-        restarts=tuple(str(line.get("message", "")) for line in load_progress(folder) if _is_restart(line)),
+        restarts=load_restarts(folder),
     )
+
+
+def load_restarts(folder: Path) -> tuple[str, ...]:
+    """Return one sentence for each environment or runner that a training run replaced on its way.
+
+    Raises:
+        ResultsError: ``progress.jsonl`` cannot be read.
+    """
+    return tuple(str(line.get("message", "")) for line in load_progress(folder) if _is_restart(line))
 
 
 def find_run_folders(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:

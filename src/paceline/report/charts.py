@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from paceline.analysis.curves import ScalingModels
-from paceline.analysis.findings import LearningPoint, WorkloadFindings
+from paceline.analysis.findings import LearningPoint, RunFinding, WorkloadFindings
 from paceline.analysis.models import CurvePoint, FittedCurve
 from paceline.measure.result import RunResult
 from paceline.report import formats, palette, view
@@ -185,19 +185,20 @@ def _percent_tick(value: float) -> str:
     return f"{value * 100:.0f}%"
 
 
-def return_charts(curve: Sequence[LearningPoint]) -> list[Chart]:
-    """Draw the mean episode return against steps and against training time; empty without two returns."""
-    points = [p for p in curve if p.episode_return_mean is not None and math.isfinite(p.episode_return_mean)]
+def return_charts(run: RunFinding) -> list[Chart]:
+    """Draw the running mean return against steps and against training time; empty without two returns."""
+    points = [(point, point.recent_return) for point in run.curve if point.recent_return is not None]
     if len(points) < 2:
         return []
-    by_steps = [(float(p.total_env_steps), float(p.episode_return_mean or 0.0)) for p in points]
-    by_time = [(p.training_s, float(p.episode_return_mean or 0.0)) for p in points]
+    by_steps = [(float(point.total_env_steps), value) for point, value in points]
+    by_time = [(point.training_s, value) for point, value in points]
+    name = f"Mean return of {view.returns_name(run)} against"
     final = f"From {by_steps[0][1]:,.0f} to {by_steps[-1][1]:,.0f}."
     unit, divisor = time_unit(by_time[-1][0])
     return [
-        _curve("Mean return against environment steps", final, by_steps, "environment steps", formats.compact),
+        _curve(f"{name} environment steps", final, by_steps, "environment steps", formats.compact),
         _curve(
-            "Mean return against training time",
+            f"{name} training time",
             final,
             [(t / divisor, y) for t, y in by_time],
             f"training time ({unit})",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from paceline._version import __version__
 from paceline.analysis.duel import return_text
 from paceline.analysis.standings import Band, Standing, Standings
-from paceline.analysis.stats import Estimate
+from paceline.analysis.stats import FULL_SAMPLES, Estimate
 from paceline.analysis.table import Notice
 from paceline.report import compare_view as look
 from paceline.report import formats, palette
@@ -82,13 +82,14 @@ def build_compare_page(found: Standings) -> ComparePage:
     styles = palette.contender_styles(standing.name for standing in found.standings)
     names = [look.contender_name(standing) for standing in found.standings]
     loud = [notice for notice in found.notices if notice.severity == "problem"][:LOUD_NOTICES]
+    verdict, verdict_rest = look.verdict_parts(found)
     charts = [_curves(found, styles, by_time=False), _curves(found, styles, by_time=True)]
     return ComparePage(
         version=__version__,
         env_id=formats.one_line(found.env_id),
         count=formats.plural(len(names), "contender"),
-        verdict=formats.one_line(found.headline),
-        verdict_rest="",
+        verdict=verdict,
+        verdict_rest=verdict_rest,
         facts=_facts(found),
         letters=tuple(letters),
         loud_notices=tuple(loud),
@@ -106,7 +107,7 @@ def build_compare_page(found: Standings) -> ComparePage:
                 formats.one_line(item.challenger),
                 look.ratio_text(item.sps_ratio),
                 look.ratio_text(item.seconds_ratio),
-                look.chance_text(item.improvement),
+                look.chance_text(item),
             )
             for item in found.duels
         ),
@@ -273,7 +274,10 @@ def _band_note(found: Standings) -> str:
     if not banded:
         return f"{curve}; too few seeds for bands."
     missing = len([standing for standing in found.standings if standing.by_steps]) - len(banded)
-    return f"{curve}; bands are pointwise 95% intervals{' (where there are seeds enough)' if missing else ''}."
+    return (
+        f"{curve}; bands{' (where there are seeds enough)' if missing else ''} are pointwise intervals: 95% from "
+        f"{FULL_SAMPLES} seeds on, about the range of fewer."
+    )
 
 
 def _time(found: Standings) -> StackedBars | None:

@@ -46,7 +46,8 @@ def comparison_figure(found: Standings) -> Figure:
     what = f"{formats.plural(rows, 'contender')}, {formats.plural(runs, 'run')}"
     caption = caption_text(found.env_id, what, first.machine, first.timestamp)
     below = "\n".join([*(f"{letter} = {name}" for letter, name in letters), caption])
-    figure, panels = headed_figure(formats.one_line(found.headline), below, rows_in, most_lines=9)
+    verdict, rest = look.verdict_parts(found)
+    figure, panels = headed_figure(verdict, below, rows_in, rest=rest, most_lines=9)
     styles = palette.contender_styles(standing.name for standing in found.standings)
     curves_panel(panels[0], found, styles, "by_steps")
     curves_panel(panels[1], found, styles, "by_seconds")
@@ -90,7 +91,11 @@ def curves_panel(axes: Axes, found: Standings, styles: Styles, which: str) -> No
     axes.yaxis.set_major_formatter(lambda value, _: formats.compact(value))
     axes.grid(True)
     columns = 2 if max(len(look.contender_name(s)) for s, _ in bands) < 22 else 1
-    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.15), ncols=columns, columnspacing=1.2, handlelength=2.6)
+    # Markers at both ends of a handle leave its dashes to be seen between them.
+    axes.legend(
+        loc="upper center", bbox_to_anchor=(0.45, -0.15), ncols=columns, columnspacing=1.2, handlelength=4.0,
+        numpoints=2,
+    )  # fmt: skip
 
 
 def returns_panel(axes: Axes, found: Standings, styles: Styles) -> None:
@@ -169,25 +174,18 @@ def improvement_panel(axes: Axes, found: Standings, styles: Styles) -> None:
         return
     axes.axvline(0.5, color="#3D4550", ls=(0, (4, 3)), lw=1.4, zorder=1)
     for place, item in enumerate(shown):
-        _whisker(axes, place, item.improvement, styles[item.challenger])
-        note = _chance_note(item.improvement)
-        if note:
-            axes.annotate(
-                note, (0.5, place), xytext=(0, -20), textcoords="offset points", ha="center", va="top", fontsize=12.5,
-                color="#59626F", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
-            )  # fmt: skip
+        if item.improvement is not None and item.improvement.interval is not None:
+            _whisker(axes, place, item.improvement, styles[item.challenger])
+            continue
+        axes.text(
+            0.5, place, look.chance_text(item), ha="center", va="center", fontsize=13, color="#59626F",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 2.5},
+        )  # fmt: skip
     _name_rows(axes, [formats.one_line(item.challenger) for item in shown])
-    if any(_chance_note(item.improvement) for item in shown):
-        axes.set_ylim(len(shown) - 0.15, -0.6)  # room for the note of the last one
     axes.set_xlim(-0.04, 1.04)
     reference = look.contender_name(found.standings[0])
     axes.set_xlabel("\n".join(textwrap.wrap(f"over {reference} (0.5: neither)", 44)))
     axes.grid(True, axis="x")
-
-
-def _chance_note(estimate: Estimate | None) -> str:
-    """Say why there is no interval, or one of less than 95 %."""
-    return estimate.reason if estimate else ""
 
 
 def _band(standing: Standing, which: str) -> Band | None:

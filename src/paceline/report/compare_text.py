@@ -81,7 +81,7 @@ def _duel_section(found: Standings) -> list[str]:
             formats.one_line(item.challenger),
             look.ratio_text(item.sps_ratio),
             look.ratio_text(item.seconds_ratio),
-            look.chance_text(item.improvement),
+            look.chance_text(item),
         ]
         for item in found.duels
     ]

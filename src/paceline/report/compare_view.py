@@ -8,8 +8,9 @@ from typing import Any
 
 from paceline.analysis.contenders import Contender, budget_text
 from paceline.analysis.duel import Duel, Mark, return_text
+from paceline.analysis.over_seeds import seeds_of_both
 from paceline.analysis.standings import Band, Lag, Standing, Standings
-from paceline.analysis.stats import CONFIDENCE, Estimate
+from paceline.analysis.stats import Estimate
 from paceline.measure.ledger import PHASES, UNATTRIBUTED
 from paceline.report import formats, view
 
@@ -70,6 +71,12 @@ def _letter(index: int, names: Collection[str]) -> str:
     return letters
 
 
+def verdict_parts(found: Standings) -> tuple[str, str]:
+    """Return the verdict up to its first semicolon, which can stand in large type, and the rest of it."""
+    first, _, rest = formats.one_line(found.headline).partition("; ")
+    return (f"{first}.", f"{rest[0].upper()}{rest[1:]}") if rest else (first, "")
+
+
 def seeds_text(contender: Contender) -> str:
     """Say how many seeds, and which where that is short: ``3 (0 to 2)``, ``2 (1, 7)``, ``6``."""
     which = which_seeds(contender)
@@ -90,12 +97,11 @@ def return_cell(value: float | None) -> str:
 
 
 def bounds_text(estimate: Estimate | None) -> str:
-    """Write an interval of returns: ``431 to 489``, with its confidence where that is less than 95 %."""
+    """Write an interval of returns: ``431 to 489``."""
     if estimate is None or estimate.interval is None:
         return formats.MISSING
     bounds = estimate.interval
-    less = "" if bounds.confidence >= CONFIDENCE else f" ({bounds.confidence:.0%})"
-    return f"{return_text(bounds.low)} to {return_text(bounds.high)}{less}"
+    return f"{return_text(bounds.low)} to {return_text(bounds.high)}"
 
 
 def spread_text(estimate: Estimate | None) -> str:
@@ -113,15 +119,17 @@ def ratio_text(estimate: Estimate | None) -> str:
     return formats.times(estimate.value) + between
 
 
-def chance_text(estimate: Estimate | None) -> str:
-    """Write a probability of improvement with its interval: ``0.55 (0.30 to 0.80)``."""
-    if estimate is None:
+def chance_text(item: Duel) -> str:
+    """Write a probability of improvement with its interval: ``0.55 (0.30 to 0.80)``.
+
+    Without an interval there is no figure: that of one seed each is 0 or 1, which would look like certainty.
+    """
+    if item.improvement is None:
         return formats.MISSING
-    bounds = estimate.interval
+    bounds = item.improvement.interval
     if bounds is None:
-        return f"{estimate.value:.2f} (no interval)"
-    less = "" if bounds.confidence >= CONFIDENCE else f", {bounds.confidence:.0%}"
-    return f"{estimate.value:.2f} ({bounds.low:.2f} to {bounds.high:.2f}{less})"
+        return f"{seeds_of_both(*item.seeds)}: cannot be told"
+    return f"{item.improvement.value:.2f} ({bounds.low:.2f} to {bounds.high:.2f})"
 
 
 def mark_cells(mark: Mark | None) -> tuple[str, str]:
@@ -163,7 +171,8 @@ def threshold_sentence(found: Standings) -> str:
     """Say which return is timed and why that one."""
     if found.threshold is None:
         return f"{found.threshold_rule[0].upper()}{found.threshold_rule[1:]}."
-    return f"The common return is {return_text(found.threshold)}: {found.threshold_rule}."
+    smooth = f"running mean of the last {formats.plural(found.window, 'episode')}"
+    return f"The common return is {return_text(found.threshold)}: {found.threshold_rule} ({smooth})."
 
 
 def first_machine(found: Standings) -> Mapping[str, Any]:
@@ -197,6 +206,7 @@ def comparison_data(found: Standings) -> dict[str, Any]:
         "sentences": list(found.sentences),
         "env_id": found.env_id,
         "threshold": {"return": found.threshold, "rule": found.threshold_rule},
+        "window_episodes": found.window,
         "compared_at_steps": found.horizon,
         "contenders": [_contender_data(standing) for standing in found.standings],
         "comparisons": [_duel_data(item) for item in found.duels],
@@ -241,6 +251,7 @@ def _duel_data(item: Duel) -> dict[str, Any]:
         "machines": item.machines,
         "sps_ratio": _estimate_data(item.sps_ratio),
         "speed": item.speed,
+        "same_algo": item.same_algo,
         "seconds_to_threshold_ratio": _estimate_data(item.seconds_ratio),
         "seconds_to_threshold": item.time,
         "probability_of_improvement": _estimate_data(item.improvement),

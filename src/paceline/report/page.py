@@ -83,7 +83,8 @@ def _facts(source: ReportInput) -> tuple[Fact, ...]:
     if row and row.sps:
         bounds = row.sps.interval
         between = f"95%: {formats.interval((bounds.low, bounds.high))}" if bounds else row.sps.reason
-        facts.append(Fact("steps per second", formats.integer(row.sps.value), between))
+        median = f"median of iterations, mean {formats.integer(row.mean_sps)}; " if row.mean_differs else ""
+        facts.append(Fact("steps per second", formats.integer(row.sps.value), median + between))
     if row and row.speedup and workload.table.baseline and not row.is_baseline:
         over = f"over {workload.table.baseline.label}"
         facts.append(Fact("speedup", formats.times(row.speedup.value), over))
@@ -109,9 +110,12 @@ def _run_facts(source: ReportInput) -> list[Fact]:
     run = source.findings.runs[0]
     iterations = formats.plural(run.num_iterations, "iteration")
     facts = [Fact("environment steps", formats.compact(run.total_env_steps), iterations)]
-    returns = [p.episode_return_mean for p in run.curve if p.episode_return_mean is not None]
+    if source.findings.restarts:
+        facts.append(Fact("replaced on the way", f"{len(source.findings.restarts):,}", "environments or runners"))
+    returns = [point.recent_return for point in run.curve if point.recent_return is not None]
     if returns:
-        facts.append(Fact("last mean return", f"{returns[-1]:,.0f}", f"best {max(returns):,.0f}"))
+        note = f"best {max(returns):,.0f}; mean of {view.returns_name(run)}"
+        facts.append(Fact("last mean return", f"{returns[-1]:,.0f}", note))
     return facts
 
 
@@ -159,9 +163,9 @@ def _curves(source: ReportInput) -> tuple[Chart, ...]:
     run = source.single_run
     if run is None:
         return ()
-    curve = source.findings.runs[0].curve
-    throughput = charts.throughput_chart(curve)
-    found = [*charts.return_charts(curve), *([throughput] if throughput else []), *charts.resource_charts(run)]
+    finding = source.findings.runs[0]
+    throughput = charts.throughput_chart(finding.curve)
+    found = [*charts.return_charts(finding), *([throughput] if throughput else []), *charts.resource_charts(run)]
     return tuple(found)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from paceline.analysis.bottleneck import Bottleneck
 from paceline.analysis.findings import Findings
 from paceline.measure.result import RunResult
-from paceline.report import formats, palette
+from paceline.report import formats, palette, view
 from paceline.report.charts import binned, gpu_points, memory_points, time_unit
 from paceline.report.panel_text import say
 
@@ -23,11 +23,7 @@ Points = Sequence[tuple[float, float]]
 def draw_panels(panels: Sequence[Axes], findings: Findings, run: RunResult) -> None:
     """Draw return against steps and against time, steps per second, ledger, CPU, memory."""
     curve = findings.runs[0].curve if findings.runs else ()
-    learned = [
-        (point, point.episode_return_mean)
-        for point in curve
-        if point.episode_return_mean is not None and math.isfinite(point.episode_return_mean)
-    ]
+    learned = [(point, point.recent_return) for point in curve if point.recent_return is not None]
     unit, length = time_unit(curve[-1].training_s if curve else 0.0)
     _curve(
         panels[0],
@@ -37,6 +33,9 @@ def draw_panels(panels: Sequence[Axes], findings: Findings, run: RunResult) -> N
         palette.BLUE,
         "no episode ended",
     )
+    if learned:
+        for panel in panels[:2]:
+            panel.set_ylabel(f"mean of {view.returns_name(findings.runs[0])}")
     panels[0].xaxis.set_major_formatter(lambda value, _: formats.compact(value))
     _curve(
         panels[1],

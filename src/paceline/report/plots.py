@@ -42,6 +42,7 @@ STYLE: dict[str, Any] = {
     "ytick.labelsize": 14,
     "legend.fontsize": 13,
     "legend.frameon": False,
+    "lines.dashdot_pattern": (4.0, 1.2, 1.0, 1.2),  # one whole pattern fits into a legend's handle
     "hatch.linewidth": 0.8,
     "text.parse_math": False,  # a "$" in an environment's name is a dollar sign
     "text.usetex": False,
@@ -90,7 +91,7 @@ def dashboard(source: ReportInput) -> Figure:
 
 
 def headed_figure(
-    verdict: str, caption: str, rows_in: Sequence[float], *, most_lines: int = 4
+    verdict: str, caption: str, rows_in: Sequence[float], *, rest: str = "", most_lines: int = 4
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure with ``verdict`` and ``caption`` on top, and its panels, two in each row.
 
@@ -98,6 +99,7 @@ def headed_figure(
         verdict: what stands first, in large type.
         caption: what was measured on what, below it; a line or more.
         rows_in: heights of the rows, inches.
+        rest: what goes on from the verdict, below it in smaller type.
         most_lines: a verdict of more lines is cut.
     """
     from matplotlib.figure import Figure as NewFigure
@@ -105,11 +107,16 @@ def headed_figure(
 
     lines = textwrap.wrap(verdict, 76, max_lines=most_lines, placeholder=" …", break_on_hyphens=False)
     below = [line for part in caption.splitlines() for line in textwrap.wrap(part, 116)]
-    header_in = 0.5 + 0.36 * len(lines) + 0.25 * len(below)
+    more = textwrap.wrap(rest, 104, break_on_hyphens=False)
+    verdict_in, rest_in = 0.36 * len(lines), 0.28 * len(more) + 0.1 * bool(more)
+    header_in = 0.5 + verdict_in + rest_in + 0.25 * len(below)
     engine = ConstrainedLayoutEngine(w_pad=0.18, h_pad=0.16, wspace=0.03, hspace=0.03)
     figure = NewFigure(figsize=(WIDTH_IN, header_in + sum(rows_in)), layout=engine)
     header, body = figure.subfigures(2, 1, height_ratios=[header_in, sum(rows_in)], squeeze=False).flat
     header.text(0.016, 0.9, "\n".join(lines), va="top", fontsize=20, fontweight="bold", linespacing=1.25)
+    if more:
+        top = 0.9 - (verdict_in + 0.1) / header_in
+        header.text(0.016, top, "\n".join(more), va="top", fontsize=15, linespacing=1.25)
     header.text(0.016, 0.06, "\n".join(below), va="bottom", fontsize=13.5, color="#59626F")
     panels = body.subplots(len(rows_in), 2, gridspec_kw={"height_ratios": list(rows_in)}, squeeze=False)
     return figure, list(panels.flat)

@@ -8,7 +8,7 @@ from paceline.analysis.bottleneck import Bottleneck
 from paceline.analysis.curves import ScalingModels
 from paceline.analysis.findings import WorkloadFindings
 from paceline.analysis.recommend import Advice
-from paceline.analysis.table import ScalingRow
+from paceline.analysis.table import ScalingRow, mean_differs
 from paceline.report import formats, view
 from paceline.report.model_text import model_sentences
 from paceline.report.text_table import Column, heading, paragraph, table
@@ -222,18 +222,23 @@ def _run_section(source: ReportInput, workload: WorkloadFindings) -> list[str]:
     facts = [
         ["plan", f"{row.label} (env runners x envs per runner), {row.num_envs} envs"],
         ["outcome", row.outcome],
+        *([["replaced", f"{view.replaced_text(source.findings)} (see Warnings)"]] if source.findings.restarts else []),
         ["steps", formats.integer(run.total_env_steps)],
         ["iterations", formats.integer(run.num_iterations)],
     ]
     if run.sps:
         bounds = run.sps.interval
         between = f" (95%: {formats.interval((bounds.low, bounds.high))})" if bounds else ""
-        facts.append(["steps per second", formats.integer(run.sps.value) + between])
+        facts.append(["steps per second", f"{formats.integer(run.sps.value)}, median of the iterations{between}"])
+    if mean_differs(run.mean_sps, run.sps):
+        mean = f"{formats.integer(run.mean_sps)}, mean: all steps / all training time"
+        facts.append(["", mean])
     if run.curve:
         facts.append(["training time", formats.seconds(run.curve[-1].training_s)])
-    returns = [point.episode_return_mean for point in run.curve if point.episode_return_mean is not None]
+    returns = [point.recent_return for point in run.curve if point.recent_return is not None]
     if returns:
-        facts.append(["mean return", f"first {returns[0]:,.1f}, last {returns[-1]:,.1f}, best {max(returns):,.1f}"])
+        told = f"first {returns[0]:,.1f}, last {returns[-1]:,.1f}, best {max(returns):,.1f}"
+        facts.append(["mean return", f"{told} (mean of {view.returns_name(run)})"])
     for name, value in (("start-up", row.setup_s), ("compilation", row.compile_s)):
         if value is not None:
             facts.append([name, f"{formats.seconds(value)} (not part of steps per second)"])
@@ -299,7 +304,7 @@ def _notice_section(source: ReportInput) -> list[str]:
         return []
     lines = heading("Warnings")
     for notice in notices:
-        lines += paragraph(f"{notice.severity}: {notice.text}", bullet="- ")
+        lines += paragraph(f"{notice.severity}: {formats.one_line(notice.text)}", bullet="- ")
     return lines
 
 

@@ -47,7 +47,9 @@ def verdict_parts(source: ReportInput) -> tuple[str, str]:
     info = source.results.experiment_info
     done = sum(run.outcome != "interrupted" for run in source.results.experiments)
     if info.kind == "train":
-        return f"Partial: the run was stopped early. {first}", rest
+        stopped = any(run.outcome == "interrupted" and run.iterations for run in source.results.experiments)
+        # The headline of a run that broke, or was stopped at once, says so itself.
+        return (f"Partial: the run was stopped early. {first}" if stopped else first), rest
     planned = f"{done} of {info.total_experiments}" if info.total_experiments > done else f"{done}"
     return f"Partial: {planned} trials so far. {first}", rest
 
@@ -222,6 +224,17 @@ def baseline_sentence(table: ScalingTable) -> str:
 def karp_flatt_text(row: ScalingRow) -> str:
     """Write a row's experimentally determined serial fraction, to three decimals."""
     return formats.MISSING if row.karp_flatt is None else f"{row.karp_flatt:.3f}"
+
+
+def returns_name(run: RunFinding) -> str:
+    """Say what the returns of a training run are means of."""
+    return f"the last {run.return_window} episodes" if run.return_window else "each iteration"
+
+
+def replaced_text(findings: Findings) -> str:
+    """Say how many environments and runners a training run replaced: ``2 environments or runners``."""
+    count = len(findings.restarts)
+    return "1 environment or runner" if count == 1 else f"{count:,} environments or runners"
 
 
 FINISHED = ("ok", "unsteady")

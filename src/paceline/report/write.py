@@ -10,6 +10,7 @@ from paceline.analysis.standings import Standings
 from paceline.measure.bench_result import BenchResults
 from paceline.measure.result import Results
 from paceline.measure.store import WRITABLE_OUT, load_results, write_atomically
+from paceline.measure.trained_run import load_restarts
 from paceline.measure.tune_result import TuneResults
 from paceline.report.bench_page import render_bench_html
 from paceline.report.bench_plots import draw_bench_dashboard
@@ -64,7 +65,8 @@ def write_report(out_dir: Path, *, html: bool = True) -> ReportPaths:
         html: also write the page.
 
     Raises:
-        ResultsError: there are no results, or they are damaged or of another program.
+        ResultsError: there are no results, or they are damaged or of another program; or ``progress.jsonl`` cannot be
+            read.
         OutputError: a file cannot be written.
     """
     results: Results = load_results(out_dir)
@@ -76,7 +78,8 @@ def write_report(out_dir: Path, *, html: bool = True) -> ReportPaths:
         if html:
             _write(page, render_bench_html(bench))
         return ReportPaths(text, picture, page if html else None, None, bench.findings.verdict)
-    source = ReportInput(results, analyse(results))
+    restarts = load_restarts(out_dir) if results.experiment_info.kind == "train" else ()
+    source = ReportInput(results, analyse(results, restarts=restarts))
     if results.experiment_info.kind == "tune":
         return _write_tune(load_results(out_dir, TuneResults), source, ReportPaths(text, picture, page, None, ""), html)
     _write(text, render_text(source))

@@ -140,6 +140,8 @@ def test_names_in_the_bars_are_short_and_told_apart(wide_figure: Figure) -> None
 
 def test_a_training_run_shows_its_learning_curve(train: ReportInput) -> None:
     figure = drawn(train)
+    verdict, rest, _ = (" ".join(text.get_text().split()) for text in figure.subfigs[0].texts)
+    assert f"{verdict} {rest}" == view.verdict(train) and verdict.startswith("2x8 trains at")
     axes = panel(figure, "Mean return against steps")
     assert axes.get_ylabel() == "mean of the last 100 episodes"
     (line,) = axes.lines

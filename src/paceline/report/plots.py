@@ -79,7 +79,9 @@ def dashboard(source: ReportInput) -> Figure:
 
     single = source.single_run
     rows_in = panels_run.ROW_HEIGHTS_IN if single else panels_sweep.row_heights_in(source.findings.primary)
-    figure, panels = headed_figure(view.verdict(source), _caption(source), rows_in)
+    # Of a single run the second sentence, on what holds it back, is as long again: both in large type would be cut.
+    verdict, rest = view.verdict_parts(source) if single else (view.verdict(source), "")
+    figure, panels = headed_figure(verdict, _caption(source), rows_in, rest=rest)
     if single:
         panels_run.draw_panels(panels, source.findings, single)
     elif source.findings.primary is not None:

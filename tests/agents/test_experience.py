@@ -155,11 +155,11 @@ def test_what_follows_a_termination_in_the_last_row_is_not_kept() -> None:
 
 def test_the_step_before_an_environment_was_replaced_is_the_last_of_its_trace() -> None:
     batch = make_batch(**ENDS)
-    batch.valid[2, 0] = False
+    batch.valid[3, 1] = False
     done = np.asarray(compiled("scaled")(seasoned_state(), batch).done)
     ended = batch.terminated | batch.truncated
-    assert done[1, 0] and not ended[1, 0]
-    ended[1, 0] = True
+    assert done[2, 1] and not ended[2, 1]
+    ended[2, 1] = True
     np.testing.assert_array_equal(done, ended)
 
 

@@ -420,9 +420,9 @@ def test_explained_variance_is_one_for_a_perfect_critic_up_to_a_constant() -> No
     ppo, _ = learner()
     samples = random_samples("gaussian")
     perfect = samples._replace(values=samples.returns + 3)
-    metrics = ppo._metrics({"loss": np.zeros(1)}, {}, perfect)
+    metrics = ppo._metrics({"loss": np.zeros(1)}, fresh_state(), {}, perfect)
     assert float(metrics["explained_variance"]) == pytest.approx(1, abs=1e-5)
-    useless = ppo._metrics({"loss": np.zeros(1)}, {}, samples._replace(values=samples.returns * 0))
+    useless = ppo._metrics({"loss": np.zeros(1)}, fresh_state(), {}, samples._replace(values=samples.returns * 0))
     assert float(useless["explained_variance"]) == pytest.approx(0, abs=1e-5)
 
 

@@ -19,6 +19,7 @@ from paceline.cli.request import (
     run_data,
     stored_sweep,
     sweep_data,
+    tune_data,
 )
 from paceline.cli.stopped import ALL_SAVED, what_training_saved
 from paceline.errors import RequestError
@@ -107,6 +108,21 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out or default_out(spec.base.env.id, "sweep"))
     with _reporting(out, _print_report):
         sweep(spec, out, resume=bool(arguments.resume), dry_run=arguments.dry_run, command=_command(arguments))
+    return 0
+
+
+def run_tune(arguments: argparse.Namespace) -> int:
+    """Find the plan that trains fastest on this machine, say why and how sure that is."""
+    from paceline.measure.store import default_out
+    from paceline.spec import build_spec
+    from paceline.tuner.display import make_display
+    from paceline.tuner.spec import TuneSpec
+    from paceline.tuner.tune import tune
+
+    spec = build_spec(TuneSpec, tune_data(arguments), source="tune")
+    out = Path(arguments.out or default_out(spec.base.env.id, "tune"))
+    with _reporting(out, _print_report):
+        tune(spec, out, display=make_display(), command=_command(arguments))
     return 0
 
 

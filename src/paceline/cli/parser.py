@@ -19,6 +19,7 @@ from paceline.cli.commands import (
     run_report,
     run_sweep,
     run_train,
+    run_tune,
 )
 from paceline.errors import RequestError
 
@@ -28,6 +29,7 @@ examples:
   paceline train CartPole-v1 --total-steps 150000 --out runs/cartpole
   paceline config show HalfCheetah-v5 --config auto
   paceline sweep HalfCheetah-v5 --num-env-runners 0,1,2 --num-envs-per-env-runner 1,4,16 --out runs/sweep
+  paceline tune HalfCheetah-v5 --budget-minutes 5 --out runs/tuned
   paceline bench HalfCheetah-v5 --num-envs 1,8,32,128
   paceline report runs/sweep
   paceline compare runs/ppo runs/impala
@@ -59,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_config(commands)
     _add_sweep(commands)
+    _add_tune(commands)
     _add_bench(commands)
     _add_report(commands)
     _add_compare(commands)
@@ -250,6 +253,39 @@ def _add_sweep(commands: Any) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show the trials and the expected time, start nothing")
     parser.add_argument(
         "--resume", nargs="?", const=True, metavar="DIR", help="run only what is missing in --out (or in DIR)"
+    )
+
+
+def _add_tune(commands: Any) -> None:
+    parser = _command_parser(
+        commands,
+        "tune",
+        run_tune,
+        "It measures one environment, the policy and the learner, expects a speed of every plan, lets those race\n"
+        "that may win, and measures the finalists again in fresh processes. Ctrl-C saves the best so far.\n"
+        "\n"
+        "examples:\n"
+        "  paceline tune HalfCheetah-v5\n"
+        "  paceline tune CartPole-v1 --budget-minutes 2 --out runs/tuned\n"
+        "  paceline tune my_file:MyEnv --algo impala --objective frugal --max-cores 4\n"
+        "  paceline tune HalfCheetah-v5 --backends serial,shm --num-envs-per-env-runner 4,8,16\n"
+        "  paceline train HalfCheetah-v5 --plan runs/tuned/plan.yaml",
+    )
+    _add_run_options(parser)
+    _add_out(parser)
+    parser.add_argument("--budget-minutes", type=_number, metavar="M", help="minutes for all of it (default 5)")
+    parser.add_argument(
+        "--objective",
+        choices=("fastest", "balanced", "frugal"),
+        help="fastest: speed alone; balanced, frugal: cores and memory have a price (default fastest)",
+    )
+    parser.add_argument("--backends", metavar="B,B,..", help="of serial, shm, thread, native (default all that suit)")
+    parser.add_argument("--num-env-runners", metavar="R,R,..", help="numbers of runners to try")
+    parser.add_argument("--num-envs-per-env-runner", metavar="E,E,..", help="environments in each to try")
+    parser.add_argument("--max-cores", type=_whole_number, metavar="C", help="runners that a plan may have")
+    parser.add_argument("--max-memory-gib", type=_number, metavar="G", help="memory that a plan may hold")
+    parser.add_argument(
+        "--max-lag", type=_whole_number, metavar="L", help="updates that experience may be old, with asynchronous plans"
     )
 
 

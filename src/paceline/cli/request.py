@@ -116,6 +116,40 @@ def sweep_data(arguments: argparse.Namespace) -> dict[str, Any]:
     return {**data, "base": base, "axes": axes, **{key: value for key, value in options.items() if value is not None}}
 
 
+_TUNED = ("backend", "num_env_runners", "num_envs_per_env_runner", "inference", "schedule")
+"""Fields of a plan that a tuning chooses."""
+
+
+def tune_data(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return a tuning's nested data; ``--config`` holds a run, or a whole tuning as its ``spec.yaml`` does."""
+    from paceline.spec import load_yaml
+
+    loaded: dict[str, Any] = load_yaml(Path(arguments.config)) if arguments.config else {}
+    data = loaded if "base" in loaded else {"base": loaded}
+    base = data.get("base")
+    base = _under_options(base if isinstance(base, dict) else {}, arguments, {})
+    _check_env_is_named(base, arguments)
+    kept = {key: value for key, value in (base.get("plan") or {}).items() if key not in _TUNED}
+    # A plan is what is looked for; A3C has none without runners, which the base has to know.
+    base = {**base, "plan": {**kept, "num_env_runners": 1} if _algo_name(base) == "a3c" else kept}
+    options: dict[str, Any] = {
+        "max_lag": arguments.max_lag,
+        "inferences": None if arguments.inference is None else [arguments.inference],
+        "schedules": None if arguments.schedule is None else [arguments.schedule],
+        "budget_minutes": arguments.budget_minutes,
+        "objective": arguments.objective,
+        "max_cores": arguments.max_cores,
+        "max_memory_bytes": None if arguments.max_memory_gib is None else int(arguments.max_memory_gib * 2**30),
+    }
+    backends = arguments.backends or arguments.backend
+    if backends is not None:
+        options["backends"] = [name.strip() for name in backends.split(",")]
+    for field in ("num_env_runners", "num_envs_per_env_runner"):
+        text = getattr(arguments, field)
+        options[field] = None if text is None else _numbers(field, text)
+    return {**data, "base": base, **{key: value for key, value in options.items() if value is not None}}
+
+
 def bench_data(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return a bench's nested data."""
     options = {

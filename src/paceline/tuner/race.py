@@ -48,6 +48,7 @@ class Rules:
         enough: the race ends early when the expected loss of its best plan, as a share of its speed, is below this.
         finalists: how many plans are confirmed, baselines not counted.
         confirmations: fresh processes for each.
+        max_lag: updates that experience may be old; a plan in which it is older cannot win.
     """
 
     budget_s: float
@@ -58,6 +59,7 @@ class Rules:
     enough: float = 0.003
     finalists: int = 3
     confirmations: int = 2
+    max_lag: int | None = None
 
 
 @dataclass(frozen=True)
@@ -258,7 +260,12 @@ class _Race:
 
     def _make_room(self, gain: Floats, best: int) -> None:
         """End the processes of plans that can hardly win any more, and the least promising where too many wait."""
-        for index in [index for index in self._open if index != best and gain[index] < self._rules.enough / 10]:
+        hopeless = [
+            index
+            for index in self._open
+            if index != best and (gain[index] < self._rules.enough / 10 or index not in self.outcome.eligible)
+        ]
+        for index in hopeless:
             self._close(index)
         while len(self._open) >= self._rules.max_open or self._held_bytes() > self._rules.max_memory_bytes:
             others = [index for index in self._open if index != best]
@@ -332,7 +339,17 @@ class _Race:
         self.outcome.belief.learn(Slice(index, number, measured.time_s, math.log(measured.sps), measured.wall_s))
         self._last_s[index] = self._arena.now_s()
         self._tell("measured", index, measured=measured)
+        self._check_lag(index, measured)
         return True
+
+    def _check_lag(self, index: int, measured: Measured) -> None:
+        limit, lag = self._rules.max_lag, measured.lag_max
+        if limit is None or lag is None or lag <= limit or index not in self.outcome.eligible:
+            return
+        self.outcome.eligible.discard(index)
+        reason = f"its experience was up to {lag:g} updates old, and the limit is {limit}"
+        self.outcome.skipped[index] = Pruned(self._candidates[index].name, reason)
+        self._tell("skipped", index, note=reason)
 
     def _slice_s(self, index: int) -> float:
         """Return how long the next slice of a plan is: what is measured again and again is measured for longer."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from paceline._version import __version__
 from paceline.errors import WorkError, error_named
+from paceline.envs import env_factory
 from paceline.isolation.interrupts import Interrupts
 from paceline.machine import Machine, detect_machine
 from paceline.measure.result import ExperimentInfo
@@ -88,6 +89,7 @@ def tune(
         ResultsError: ``out`` holds a run already.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the best so far is saved.
     """
+    env_factory(spec.base.env)  # a name that is not one leaves no folder
     with only_tuner(), RunFolder(out) as folder:
         return _Tuning(spec, folder, display, command, machine or detect_machine()).go()
 
@@ -164,7 +166,9 @@ class _Tuning:
 
     def _rules(self) -> Rules:
         left_s = 60.0 * self._spec.budget_minutes - (time.monotonic() - self._begin_s)
-        return Rules(budget_s=max(left_s, _LEAST_RACE_S), max_memory_bytes=self._memory_bytes)
+        return Rules(
+            budget_s=max(left_s, _LEAST_RACE_S), max_memory_bytes=self._memory_bytes, max_lag=self._spec.max_lag
+        )
 
     def _on_event(self, event: Event, outcome: Outcome, entrants: Entrants) -> None:
         name = None if event.candidate is None else entrants.candidates[event.candidate].name

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from paceline._version import __version__
-from paceline.errors import WorkError, error_named
 from paceline.envs import env_factory
+from paceline.errors import WorkError, error_named
 from paceline.isolation.interrupts import Interrupts
 from paceline.machine import Machine, detect_machine
 from paceline.measure.result import ExperimentInfo

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from commands import Run, assert_one_sentence
 
+from paceline.measure.result import Results
 from paceline.measure.store import load_results
 from paceline.measure.tune_result import TuneResults
 
@@ -36,9 +37,25 @@ def test_a_tuning_leaves_a_plan_that_trains(tmp_path: Path, run: Run) -> None:
     plan = yaml.safe_load((out / "plan.yaml").read_text())["plan"]
     winner = next(one for one in results.tune.plans if one.name == results.tune.decision.winner)
     assert plan == winner.plan
+    repeated = run("tune", "CartPole-v1", *SMALL, "--budget-minutes", 0.6, "--num-env-runners", "0,1",
+                   "--num-envs-per-env-runner", "1,2", "--out", tmp_path / "again")  # fmt: skip
+    assert "answered from the tuning of" in repeated.stdout
+    assert (tmp_path / "again" / "plan.yaml").read_text() == (out / "plan.yaml").read_text()
+    assert "This was answered from the tuning of" in " ".join((tmp_path / "again" / "report.txt").read_text().split())
     trained = run("train", "CartPole-v1", *SMALL, "--plan", out / "plan.yaml", "--total-steps", 640, "--out",
                   tmp_path / "trained")  # fmt: skip
     assert trained.returncode == 0, trained.stderr
+
+
+@pytest.mark.slow
+def test_a_run_may_tune_before_it_trains(tmp_path: Path, run: Run) -> None:
+    out = tmp_path / "trained"
+    done = run("train", "CartPole-v1", *SMALL, "--plan", "auto", "--backend", "serial", "--num-envs-per-env-runner", 2,
+               "--total-steps", 640, "--out", out)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Take serial 0x2" in done.stdout
+    results = load_results(out, Results)
+    assert results.experiments[0].plan["num_envs_per_env_runner"] == 2
 
 
 @pytest.mark.parametrize(

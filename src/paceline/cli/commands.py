@@ -56,7 +56,11 @@ def run_train(arguments: argparse.Namespace) -> int:
         refuse_two_folders(arguments)
         data = resumed_data(Path(arguments.resume), data)
     spec = build_spec(RunSpec, data, source="train")
-    if arguments.config == AUTO:
+    if arguments.plan == AUTO:
+        from paceline.cli.tuned_plan import with_tuned_plan
+
+        spec = with_tuned_plan(spec, arguments)
+    elif arguments.config == AUTO:
         _say_auto(spec)
     out = Path(arguments.resume or arguments.out or default_out(spec.env.id, spec.algo.name))
     with _reporting(out, _print_train_report, what_training_saved):
@@ -122,7 +126,7 @@ def run_tune(arguments: argparse.Namespace) -> int:
     spec = build_spec(TuneSpec, tune_data(arguments), source="tune")
     out = Path(arguments.out or default_out(spec.base.env.id, "tune"))
     with _reporting(out, _print_report):
-        tune(spec, out, display=make_display(), command=_command(arguments))
+        tune(spec, out, display=make_display(), command=_command(arguments), again=arguments.again)
     return 0
 
 

@@ -166,6 +166,7 @@ def _add_train(commands: Any) -> None:
         "  paceline train HalfCheetah-v5 --algo impala --num-env-runners 2 --inference runner --schedule async\n"
         "  paceline train HalfCheetah-v5 --num-env-runners 2 --schedule pipelined\n"
         "  paceline train HalfCheetah-v5 --algo a3c --config auto\n"
+        "  paceline train HalfCheetah-v5 --plan auto\n"
         "  paceline train HalfCheetah-v5 --set algo.learning_rate=1e-3 --set algo.num_epochs=5\n"
         "  paceline train --config run.yaml --seed 3 --out runs/seed3\n"
         "  paceline train --config configs/halfcheetah.yaml --algo a2c --minutes 10\n"
@@ -213,7 +214,9 @@ def _add_single_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="E",
         help="environments in each runner, e.g. 8: 2 runners make 16 environments (default 8)",
     )
-    parser.add_argument("--plan", metavar="FILE", help="YAML file with a plan, e.g. runs/sweep/plan.yaml")
+    parser.add_argument(
+        "--plan", metavar="FILE", help="YAML file with a plan, e.g. runs/tuned/plan.yaml; auto: tune for a minute"
+    )
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--total-steps", type=_whole_number, metavar="N", help="environment steps (default 1000000)")
     budget.add_argument("--minutes", type=_number, metavar="M", help="minutes, compilation not counted")
@@ -282,6 +285,7 @@ def _add_tune(commands: Any) -> None:
     parser.add_argument("--backends", metavar="B,B,..", help="of serial, shm, thread, native (default all that suit)")
     parser.add_argument("--num-env-runners", metavar="R,R,..", help="numbers of runners to try")
     parser.add_argument("--num-envs-per-env-runner", metavar="E,E,..", help="environments in each to try")
+    parser.add_argument("--again", action="store_true", help="measure, even if the same was tuned here before")
     parser.add_argument("--max-cores", type=_whole_number, metavar="C", help="runners that a plan may have")
     parser.add_argument("--max-memory-gib", type=_number, metavar="G", help="memory that a plan may hold")
     parser.add_argument(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from paceline.spec import SweepSpec
 
 AUTO = "auto"
-"""The ``--config`` that is made from the machine instead of read from a file."""
+"""The ``--config`` that is made from the machine, and the ``--plan`` that is measured, instead of read from a file."""
 
 
 def run_data(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def run_data(arguments: argparse.Namespace) -> dict[str, Any]:
             f"what is to change (for example --num-env-runners 2)"
         )
     data: dict[str, Any] = load_yaml(Path(arguments.config)) if arguments.config and not is_auto else {}
-    if arguments.plan:
+    if arguments.plan and arguments.plan != AUTO:
         loaded = load_yaml(Path(arguments.plan))
         if "plan" not in loaded:
             raise RequestError(f"{arguments.plan}: expected a key 'plan', got {', '.join(loaded)}; give a plan.yaml")

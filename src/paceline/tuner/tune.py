@@ -21,6 +21,7 @@ from paceline.measure.result import ExperimentInfo
 from paceline.measure.store import RunFolder
 from paceline.measure.tune_result import TuneResults
 from paceline.tuner.arena import Arena, Failed, Interrupted
+from paceline.tuner.cache import Cache, Found
 from paceline.tuner.decision import OBJECTIVES
 from paceline.tuner.entrants import Entrants, enter
 from paceline.tuner.lock import only_tuner
@@ -72,6 +73,8 @@ def tune(
     display: Display,
     command: str = "",
     machine: Machine | None = None,
+    cache: Cache | None = None,
+    again: bool = False,
 ) -> TuneResults:
     """Find the plan of the greatest worth for a run on this machine.
 
@@ -81,6 +84,8 @@ def tune(
         display: what shows the progress.
         command: the command line, to be recorded.
         machine: what it runs on; default: this machine as detected.
+        cache: answers of earlier tunings; default: the user's.
+        again: measure, whatever the cache has.
 
     Raises:
         PacelineError: the environment cannot be built, or no plan can be run.
@@ -90,8 +95,31 @@ def tune(
         KeyboardInterrupt: Ctrl-C or SIGTERM; the best so far is saved.
     """
     env_factory(spec.base.env)  # a name that is not one leaves no folder
-    with only_tuner(), RunFolder(out) as folder:
-        return _Tuning(spec, folder, display, command, machine or detect_machine()).go()
+    machine = machine or detect_machine()
+    cache = cache or Cache()
+    found = Found() if again else cache.look_up(spec, machine)
+    if found.note:
+        display.message(found.note)
+    with RunFolder(out) as folder:
+        if found.results is not None:
+            return _answer_again(folder, spec, found)
+        with only_tuner():
+            results = _Tuning(spec, folder, display, command, machine).go()
+    cache.keep(spec, machine, results)
+    return results
+
+
+def _answer_again(folder: RunFolder, spec: TuneSpec, found: Found) -> TuneResults:
+    """Write an earlier answer into a new folder, with a word on where it comes from."""
+    assert found.results is not None
+    tuned = found.results.tune
+    results = found.results.model_copy(
+        update={"tune": tuned.model_copy(update={"notes": (*tuned.notes, f"This was {found.note}.")})}
+    )
+    folder.write_spec(spec)
+    folder.write_results(results)
+    folder.write_text("plan.yaml", plan_text(results))
+    return results
 
 
 class _Tuning:

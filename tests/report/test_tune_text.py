@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from paceline.measure.result import ExperimentInfo
-from paceline.measure.tune_result import NoiseFloor, PlanStanding, TuneDecision, TuneRecord, TuneResults
 from paceline.report.tune_text import render_tune_text, tune_headline
 
-WINNER = PlanStanding(
-    name="shm 2x16", state="measured", plan={"backend": "shm"}, batch_size=2048, predicted_sps=11_000, sps=10_000,
-    sps_ci95=(9_600, 10_400), speedup=(2.0, 1.9, 2.1), p_best=0.9, p_tied=0.97, cores=2.0, memory_bytes=2**29,
-    num_slices=9, num_processes=3,
-)  # fmt: skip
-BASELINE = WINNER.model_copy(
-    update={"name": "serial 0x16", "sps": 5_000, "sps_ci95": (4_800, 5_200), "speedup": (1.0, 1.0, 1.0), "p_tied": 0.0}
-)
-OTHERS = (
-    PlanStanding(name="shm 2x8", state="not measured", reason="it would have had to be much faster than expected"),
-    PlanStanding(name="shm 2x4", state="not measured", reason="it would have had to be much faster than expected"),
-    PlanStanding(name="native 2x8", state="failed", reason="it died"),
-    PlanStanding(name="shm 8x64", state="impossible", reason="its processes would hold about 40 GiB"),
-)
-DECISION = TuneDecision(
-    winner="shm 2x16", runner_up="serial 0x16", fastest="shm 2x16", tied=("shm 2x16",), beaten=("serial 0x16",),
-    p_best=0.97, tells=True, certain=True, baseline="serial 0x16", stopped="sure",
-)  # fmt: skip
+sys.path.append(str(Path(__file__).parent / "fakes"))
 
-
-def tuned(**changes: Any) -> TuneResults:
-    decision = DECISION.model_copy(update=changes.pop("decision", {}))
-    record = {
-        "objective": "fastest", "budget_s": 300.0, "wall_s": 200.0, "plans": (WINNER, BASELINE, *OTHERS),
-        "noise": NoiseFloor(slice_sd=0.02, process_sd=0.01, drift_sd=0.05, aa_difference=0.013),
-        "verdict": ("The winner is env-bound.",), "decision": decision,
-        "parts": {"env": {"mean_us": 100.0, "cpu_us": 90.0, "reset_us": 10.0}, "acting_us": [[8, 20.0]],
-                  "update_s": 0.02},
-    }  # fmt: skip
-    info = ExperimentInfo(total_experiments=2, timestamp="2026-01-01T00:00:00+00:00", kind="tune", env_id="X-v0")
-    return TuneResults(experiment_info=info, experiments=(), tune=TuneRecord(**{**record, **changes}))
+from made_tuning import tuned
 
 
 def test_the_first_line_is_the_verdict() -> None:

@@ -365,7 +365,9 @@ def _print_train_report(paths: ReportPaths) -> None:
 
 def _print_report(paths: ReportPaths) -> None:
     print(paths.text.read_text(encoding="utf-8"))
-    print(f"report    {paths.text}\ndashboard {paths.picture}\npage      {paths.page}")
+    print(f"report    {paths.text}\ndashboard {paths.picture}")
+    if paths.page is not None:
+        print(f"page      {paths.page}")
     if paths.plan is not None:
         print(f"plan      {paths.plan}   (paceline train ENV --plan {shlex.quote(str(paths.plan))})")
     sys.stdout.flush()

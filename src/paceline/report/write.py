@@ -22,6 +22,7 @@ from paceline.report.compare_text import render_compare_text
 from paceline.report.html import render_html
 from paceline.report.plots import draw_dashboard
 from paceline.report.text import render_text
+from paceline.report.tune_plots import draw_tune_dashboard
 from paceline.report.tune_text import render_tune_text, tune_headline
 from paceline.report.view import ReportInput, plan_yaml, verdict
 
@@ -78,10 +79,10 @@ def write_report(out_dir: Path, *, html: bool = True) -> ReportPaths:
         if html:
             _write(page, render_bench_html(bench))
         return ReportPaths(text, picture, page if html else None, None, bench.findings.verdict)
+    if results.experiment_info.kind == "tune":
+        return _write_tune(out_dir, load_results(out_dir, TuneResults))
     restarts = load_restarts(out_dir) if results.experiment_info.kind == "train" else ()
     source = ReportInput(results, analyse(results, restarts=restarts))
-    if results.experiment_info.kind == "tune":
-        return _write_tune(load_results(out_dir, TuneResults), source, ReportPaths(text, picture, page, None, ""), html)
     _write(text, render_text(source))
     _write(picture, draw_dashboard(source))
     if html:
@@ -90,20 +91,12 @@ def write_report(out_dir: Path, *, html: bool = True) -> ReportPaths:
     return ReportPaths(text, picture, page if html else None, plan, verdict(source))
 
 
-def _write_tune(results: TuneResults, source: ReportInput, paths: ReportPaths, html: bool) -> ReportPaths:
+def _write_tune(out_dir: Path, results: TuneResults) -> ReportPaths:
     """Write a tuning's report; its ``plan.yaml`` is there already, written by who decided."""
-    plan = paths.text.parent / PLAN_NAME
-    _write(paths.text, render_tune_text(results))
-    _write(paths.picture, draw_dashboard(source))
-    if html:
-        _write(paths.page or plan, render_html(source))
-    return ReportPaths(
-        paths.text,
-        paths.picture,
-        paths.page if html else None,
-        plan if plan.is_file() else None,
-        tune_headline(results),
-    )
+    text, picture, plan = (out_dir / name for name in (TEXT_NAME, PICTURE_NAME, PLAN_NAME))
+    _write(text, render_tune_text(results))
+    _write(picture, draw_tune_dashboard(results))
+    return ReportPaths(text, picture, None, plan if plan.is_file() else None, tune_headline(results))
 
 
 def write_comparison(out_dir: Path, found: Standings) -> ReportPaths:

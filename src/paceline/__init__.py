@@ -25,6 +25,7 @@ _HOMES = {
     "make_vec": "paceline.vector",
     "sweep": "paceline.sweep",
     "train": "paceline.training",
+    "tune": "paceline.tuner.tune",
 }
 
 __all__ = ["__version__", "scaling", *sorted(_HOMES)]

@@ -18,8 +18,9 @@ from paceline.errors import WorkError, error_named
 from paceline.isolation.interrupts import Interrupts
 from paceline.machine import Machine, detect_machine
 from paceline.measure.result import ExperimentInfo
-from paceline.measure.store import RunFolder
+from paceline.measure.store import RunFolder, default_out
 from paceline.measure.tune_result import TuneResults
+from paceline.spec import EnvSpec, RunSpec, build_spec
 from paceline.tuner.arena import Arena, Failed, Interrupted
 from paceline.tuner.cache import Cache, Found
 from paceline.tuner.decision import OBJECTIVES
@@ -66,34 +67,67 @@ class Display(Protocol):
         """Put the display away."""
 
 
+class SilentDisplay:
+    """Shows nothing; for use as a library."""
+
+    def begin(self, spec: TuneSpec) -> None:
+        """Do nothing."""
+
+    def probing(self, what: str) -> None:
+        """Do nothing."""
+
+    def entered(self, entrants: Entrants, found: ProbeResult) -> None:
+        """Do nothing."""
+
+    def event(self, event: Event, outcome: Outcome) -> None:
+        """Do nothing."""
+
+    def message(self, text: str) -> None:
+        """Do nothing."""
+
+    def tick(self, left_s: float) -> None:
+        """Do nothing."""
+
+    def end(self) -> None:
+        """Do nothing."""
+
+
 def tune(
-    spec: TuneSpec,
-    out: Path | str,
+    spec: TuneSpec | RunSpec | EnvSpec | str | Callable[..., Any],
+    out: Path | str | None = None,
     *,
-    display: Display,
+    display: Display | None = None,
     command: str = "",
     machine: Machine | None = None,
     cache: Cache | None = None,
     again: bool = False,
+    **options: Any,
 ) -> TuneResults:
     """Find the plan of the greatest worth for a run on this machine.
 
     Args:
-        spec: what is tuned, for how long.
-        out: folder for ``spec.yaml``, ``progress.jsonl``, ``results.json`` and ``plan.yaml``.
-        display: what shows the progress.
+        spec: what is tuned, for how long; or a run, or an environment: its name, or a class or function that can be
+            imported by its name.
+        out: folder for ``spec.yaml``, ``progress.jsonl``, ``results.json`` and ``plan.yaml``; by default
+            ``runs/<env>-tune-<time>``.
+        display: what shows the progress; nothing by default.
         command: the command line, to be recorded.
         machine: what it runs on; default: this machine as detected.
         cache: answers of earlier tunings; default: the user's.
         again: measure, whatever the cache has.
+        **options: where ``spec`` is no ``TuneSpec``: its fields (``budget_minutes``, ``objective``, ``backends`` ..).
 
     Raises:
+        SpecError: an option is unknown or out of range.
         PacelineError: the environment cannot be built, or no plan can be run.
         ResourceError: another tuner is at work on this machine.
         OutputError: ``out`` cannot be written.
         ResultsError: ``out`` holds a run already.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the best so far is saved.
     """
+    spec = _as_tuning(spec, options)
+    display = display or SilentDisplay()
+    out = out if out is not None else default_out(spec.base.env.id, "tune")
     env_factory(spec.base.env)  # a name that is not one leaves no folder
     machine = machine or detect_machine()
     cache = cache or Cache()
@@ -107,6 +141,17 @@ def tune(
             results = _Tuning(spec, folder, display, command, machine).go()
     cache.keep(spec, machine, results)
     return results
+
+
+def _as_tuning(spec: Any, options: dict[str, Any]) -> TuneSpec:
+    if isinstance(spec, TuneSpec):
+        if options:
+            raise TypeError(f"expected no further options with a TuneSpec, got {', '.join(options)}")
+        return spec
+    if not isinstance(spec, RunSpec):
+        env = EnvSpec(id=spec) if isinstance(spec, str) else env_factory(spec).spec
+        spec = RunSpec(env=env)
+    return build_spec(TuneSpec, {"base": spec.model_dump(mode="json"), **options}, source="tune")
 
 
 def _answer_again(folder: RunFolder, spec: TuneSpec, found: Found) -> TuneResults:
@@ -135,8 +180,8 @@ class _Tuning:
         self._begin_s = time.monotonic()
         self._interrupts = Interrupts()
         self._told_stop = False
-        limit = int(MEMORY_SHARE * machine.memory_limit_bytes)
-        self._memory_bytes = min(limit, spec.max_memory_bytes or limit)
+        self._limit_bytes = int(MEMORY_SHARE * machine.memory_limit_bytes)
+        self._memory_bytes = min(self._limit_bytes, spec.max_memory_bytes or self._limit_bytes)
 
     def go(self) -> TuneResults:
         """Tune, and save whatever happens."""
@@ -179,7 +224,7 @@ class _Tuning:
             found = probe(
                 self._spec.base,
                 timeout_s=_PROBE_TIMEOUT_S,
-                memory_bytes=self._memory_bytes,
+                memory_bytes=self._limit_bytes,
                 envpool="native" in (self._spec.backends or ()),
                 should_stop=self._should_stop,
                 on_step=self._display.probing,

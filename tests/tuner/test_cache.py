@@ -118,4 +118,6 @@ def test_no_answer_and_half_an_answer_are_not_kept(tmp_path: Path, machine: Mach
 
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, machine: Machine) -> None:
     (tmp_path / "file").write_text("in the way")
-    Cache(tmp_path / "file" / "cache").keep(spec(), machine, answer(machine))
+    cache = Cache(tmp_path / "file" / "cache")
+    cache.keep(spec(), machine, answer(machine))
+    assert cache.look_up(spec(), machine).results is None

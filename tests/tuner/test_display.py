@@ -13,14 +13,15 @@ from paceline.spec import RunSpec, build_spec
 from paceline.tuner.candidates import Pruned
 from paceline.tuner.display import LiveDisplay, PlainDisplay, clock_text
 from paceline.tuner.entrants import Entrants
-from paceline.tuner.probe import EnvFigures, ProbeResult
+from paceline.tuner.probe import ProbeResult
 from paceline.tuner.race import Rules, race
 from paceline.tuner.simulated import SimulatedArena, Troubles
 from paceline.tuner.spec import TuneSpec
+from paceline.vector.env_cost import EnvCost
 
 RUN = build_spec(RunSpec, {"env": {"id": "CartPole-v1"}})
 PROBE = ProbeResult(
-    run=RUN, env=EnvFigures(build_s=0.1, reset_us=9, step_us=7, p95_us=8, mean_us=7, cv=0.1, cpu_us=7), env_bytes=0,
+    run=RUN, env=EnvCost(build_s=0.1, reset_us=9, step_us=7, p95_us=8, mean_us=7, cv=0.1, cpu_us=7), env_bytes=0,
     acting_us=((1, 20.0), (8, 30.0)), update_s=0.0123, compile_s=1.0, row_bytes=40,
 )  # fmt: skip
 

@@ -10,10 +10,11 @@ from paceline.errors import PlanError
 from paceline.machine import Machine, detect_machine
 from paceline.spec import RunSpec, build_spec
 from paceline.tuner.entrants import Entrants, enter
-from paceline.tuner.probe import EnvFigures, ProbeResult
+from paceline.tuner.probe import ProbeResult
 from paceline.tuner.spec import TuneSpec
+from paceline.vector.env_cost import EnvCost
 
-ENV = EnvFigures(build_s=0.01, reset_us=100, step_us=100, p95_us=110, mean_us=100, cv=0.1, cpu_us=100)
+ENV = EnvCost(build_s=0.01, reset_us=100, step_us=100, p95_us=110, mean_us=100, cv=0.1, cpu_us=100)
 ALGO = {"name": "ppo", "batch_size": 2048, "minibatch_size": 64, "num_epochs": 4, "learning_rate": 3e-4, "ent_coef": 0}
 
 

@@ -39,5 +39,5 @@ def test_a_tuner_that_was_killed_leaves_the_machine_free(tmp_path: Path) -> None
 
 
 def test_where_nothing_can_be_held_on_to_tuning_goes_on(tmp_path: Path) -> None:
-    with only_tuner(tmp_path / "missing"):
-        pass
+    with only_tuner(tmp_path / "missing"), only_tuner(tmp_path / "missing"):
+        assert not (tmp_path / "missing").exists()

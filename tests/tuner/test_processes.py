@@ -108,7 +108,7 @@ def test_a_probe_tells_what_the_parts_cost() -> None:
     assert not isinstance(found, Failed)
     assert found.env is not None
     assert found.env.mean_us > 250
-    assert not found.env.as_cost().waits
+    assert not found.env.waits
     assert [size for size, _ in found.acting_us] == [1, 8, 64]
     assert found.update_s > 0
     assert found.run.algo.learning_rate is not None, "what was open is filled in"

@@ -97,7 +97,7 @@ def setting_of(base: RunSpec, probe: ProbeResult, machine: Machine) -> Setting:
         least_steps=LEAST_STEPS[algo.name],
         whole_cores=machine.whole_cores,
         rollout_length=getattr(algo, "rollout_length", None),
-        waits=env is not None and env.as_cost().waits,
+        waits=env is not None and env.waits,
         threads_help=bool(env and env.releases_gil),
         native=None if probe.native == "yes" else probe.native,
     )
@@ -108,7 +108,7 @@ def costs_of(probe: ProbeResult, machine: Machine) -> PhaseCosts:
     if probe.env is None:
         raise PlanError("expected an environment that can be stepped by itself, got none; run `paceline bench` on it")
     return PhaseCosts(
-        env=probe.env.as_cost(),
+        env=probe.env,
         acting_us=probe.acting_us,
         update_s=probe.update_s,
         cores=machine.usable_cores,

@@ -17,7 +17,6 @@ learner and cores gives. The model is rough and knows it: it only has to say whi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -207,11 +206,3 @@ def _copies(plan: Plan, costs: PhaseCosts) -> float:
 def _soft_max(*values: float) -> float:
     """Return (sum x^p)^(1/p): things that go on at the same time hide each other, but not wholly."""
     return float(np.linalg.norm(values, ord=_SOFT))
-
-
-def describe_sizes(costs: PhaseCosts) -> Sequence[str]:
-    """Return one line for each part and what it costs."""
-    env = costs.env
-    lines = [f"environment step {env.mean_us:,.0f} us (computes {env.cpu_us:,.0f}, spread {env.cv:.0%})"]
-    lines += [f"acting for {size} environments {time_us:,.0f} us" for size, time_us in costs.acting_us]
-    return [*lines, f"update {1e3 * costs.update_s:,.1f} ms"]

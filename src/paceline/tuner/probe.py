@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from typing import Any, Literal
 
 import gymnasium
@@ -29,26 +28,6 @@ _NATIVE_ENVS = 16
 _MORE_ENVS = 3
 
 
-class EnvFigures(Record):
-    """What one environment costs; see :class:`paceline.vector.env_cost.EnvCost`."""
-
-    build_s: float
-    reset_us: float
-    step_us: float
-    p95_us: float
-    mean_us: float
-    cv: float
-    cpu_us: float
-    waiting_share: float = 0.0
-    releases_gil: bool | None = None
-    num_steps: int = 0
-    slowness: float = 1.0
-
-    def as_cost(self) -> EnvCost:
-        """Return the same for :mod:`paceline.vector.choose`."""
-        return EnvCost(**self.model_dump())
-
-
 class ProbeResult(Record):
     """What a probe has found.
 
@@ -67,7 +46,7 @@ class ProbeResult(Record):
     """
 
     run: RunSpec
-    env: EnvFigures | None
+    env: EnvCost | None
     env_bytes: int
     acting_us: tuple[tuple[int, float], ...]
     update_s: float
@@ -104,7 +83,7 @@ def probe_run(request: Request, emit: Emit, more: Iterable[Request]) -> None:
     costs = measure_learner_costs(kept.model_copy(update={"plan": plan}), observation_space, action_space, SIZES)
     found = ProbeResult(
         run=kept,
-        env=None if cost is None else EnvFigures(**asdict(cost)),
+        env=cost,
         env_bytes=env_bytes,
         acting_us=costs.acting_us,
         update_s=costs.update_s,

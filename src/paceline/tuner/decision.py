@@ -75,8 +75,8 @@ class Decision:
             less.
         tied: indices of measured plans that are as good as far as can be told, the winner among them.
         compared: indices of other plans that were, like the winner, measured in two processes or more.
-        beaten: of these, the ones that the winner is said to be faster than: with :data:`SURE` for all of them together
-            (Bonferroni), since the winner was chosen among them.
+        beaten: of these, the ones that the winner is said to be faster than: with :data:`SURE` for all pairs of them
+            and the winner together (Bonferroni), since any of them could have been the winner.
         p_best: probability that no plan is better than the winner by more than :data:`TIE`.
         certain: ``p_best`` is at least :data:`SURE`.
         tells: ``p_best`` is at least :data:`TELLING`; else the answer is "cannot tell".
@@ -147,10 +147,9 @@ def decide(
     others = [index for index in measured if index != winner]
     processes = {index: {piece.process for piece in belief.slices if piece.candidate == index} for index in measured}
     compared = [index for index in others if min(len(processes[index]), len(processes[winner])) >= _CONFIRMED]
+    pairs = len(compared) * (len(compared) + 1) // 2
     beaten = [
-        index
-        for index in compared
-        if np.mean(log_sps[:, winner] > log_sps[:, index]) > 1.0 - (1.0 - SURE) / len(compared)
+        index for index in compared if np.mean(log_sps[:, winner] > log_sps[:, index]) > 1.0 - (1.0 - SURE) / pairs
     ]
     standings = []
     for index in sorted(some, key=lambda index: -expected[index]):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from paceline.spec import Plan
-from paceline.tuner.phases import PhaseCosts, predict, start_s
+from paceline.tuner.phases import PhaseCosts, bound_sps, predict, start_s
 from paceline.vector.env_cost import EnvCost
 
 BUSY = EnvCost(build_s=0.001, reset_us=100, step_us=1000, p95_us=1010, mean_us=1000, cv=0.01, cpu_us=1000)
@@ -90,3 +90,19 @@ def test_acting_is_in_between_by_line_and_goes_on_by_the_last_one() -> None:
 def test_environments_that_are_slow_to_build_are_slow_to_start() -> None:
     slow = costs(replace(BUSY, build_s=2.0))
     assert start_s(plan(2, 8), slow) > start_s(plan(2, 8), costs(BUSY)) + 15
+
+
+def test_what_is_measured_is_known_and_what_lies_between_processes_is_assumed() -> None:
+    long, short = (predict(plan(2, 8), costs(env, update_s=0.01), batch_size=2048) for env in (BUSY, TINY))
+    assert predict(plan(0, 8), costs(BUSY), batch_size=2048).unknown < 0.01
+    assert long.unknown < 0.1 < 0.3 < short.unknown
+    assert long.together == pytest.approx(1.0, abs=0.1)
+    assert predict(plan(0, 8), costs(BUSY), batch_size=2048).together == 0.0
+
+
+@pytest.mark.parametrize("env", [BUSY, TINY])
+@pytest.mark.parametrize("kind", [{}, {"schedule": "pipelined"}, {"backend": "auto", "inference": "runner"}])
+def test_no_plan_exceeds_the_bound_of_its_kind(env: EnvCost, kind: dict[str, str]) -> None:
+    for runners in (1, 2, 4, 8):
+        one = plan(runners, 16, **kind)
+        assert sps(one, costs(env)) <= 1.02 * bound_sps(one, costs(env), batch_size=2048)

@@ -33,8 +33,10 @@ def render_tune_text(results: TuneResults) -> str:
     """Return the text report."""
     tune = results.tune
     lines = paragraph(tune_headline(results), indent=0)
-    for sentence in (*tune.verdict, *_reasons(tune)):
+    bound = [f"It is {tune.bound}."] if tune.bound else []
+    for sentence in (*bound, *tune.verdict, *_reasons(tune)):
         lines += paragraph(sentence)
+    lines += _what_if_section(tune)
     lines += _measured_section(tune)
     lines += _rest_section(tune)
     lines += _noise_section(tune)
@@ -82,6 +84,13 @@ def _reasons(tune: TuneRecord) -> list[str]:
     if decision.stopped in ended and not decision.certain:
         sentences.append(ended[decision.stopped])
     return [*sentences, *tune.notes]
+
+
+def _what_if_section(tune: TuneRecord) -> list[str]:
+    if not tune.what_ifs:
+        return []
+    lines = heading("What would change it")
+    return lines + [line for one in tune.what_ifs for line in paragraph(one.sentence, bullet="- ")]
 
 
 def _measured_section(tune: TuneRecord) -> list[str]:

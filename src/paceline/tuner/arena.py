@@ -30,6 +30,7 @@ class Measured:
         wall_s: seconds measured.
         time_s: middle of the slice on the arena's clock.
         num_env_steps: steps taken.
+        num_iterations: iterations that it consisted of.
         ledger: where the time went; None where it is not known.
         cores_busy: CPU seconds of the process tree per second of wall time; None where it is not known.
         lag_max: the largest lag of a fragment, in updates; None where nothing lags.
@@ -39,6 +40,7 @@ class Measured:
     wall_s: float
     time_s: float
     num_env_steps: int = 0
+    num_iterations: int = 1
     ledger: LedgerRecord | None = None
     cores_busy: float | None = None
     lag_max: float | None = None

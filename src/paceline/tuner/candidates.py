@@ -13,12 +13,15 @@ from paceline.spec import Plan
 
 GLOBAL_SD = 0.35
 """By how much predictions may be off alike for all plans, as a standard deviation of log SPS."""
-KIND_SD = 0.25
-"""By how much they may be off alike for all plans of a kind."""
-SHAPE_SD = 0.20
-"""By how much they may be off for plans of about this many runners and environments."""
-OWN_SD = 0.03
-"""By how much a plan may differ from everything that is like it."""
+TOGETHER_SD = 0.15
+"""By how much alike for all plans whose runners compute at the same time, by doubling of their number: caches, memory
+and clock rate are shared."""
+KIND_SD = (0.05, 0.4)
+"""By how much alike for all plans of a kind: where nothing of a plan's time is unknown, and in addition where all is."""
+SHAPE_SD = (0.01, 0.36)
+"""The same for plans of about this many runners and environments."""
+OWN_SD = (0.008, 0.044)
+"""The same for one plan against everything that is like it."""
 _SHAPE_LENGTH = 2.0
 """How many doublings of runners or environments make two plans of a kind unlike."""
 
@@ -35,6 +38,8 @@ class Candidate:
         memory_bytes: what its processes are expected to hold.
         start_s: seconds that it is expected to take to start and compile.
         iteration_s: seconds that one iteration is expected to take.
+        unknown: share of its time that the model assumes rather than knows from a measurement of the parts.
+        together: share of its time in which runners compute at the same time, times the doublings of their number.
     """
 
     name: str
@@ -44,6 +49,8 @@ class Candidate:
     memory_bytes: int = 0
     start_s: float = 4.0
     iteration_s: float = 0.2
+    unknown: float = 0.5
+    together: float = 0.0
 
     @property
     def kind(self) -> tuple[str, str, str]:
@@ -63,10 +70,12 @@ class Pruned:
     Attributes:
         name: what it is called.
         reason: one sentence.
+        predicted_sps: what was expected of it, where memory is the reason.
     """
 
     name: str
     reason: str
+    predicted_sps: float | None = None
 
 
 def prior(candidates: Sequence[Candidate]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -77,10 +86,14 @@ def prior(candidates: Sequence[Candidate]) -> tuple[NDArray[np.float64], NDArray
                        for c in candidates])  # fmt: skip
     same_kind = np.array([[one == other for other in kinds] for one in kinds], np.float64)
     distance = np.abs(shapes[:, None] - shapes[None]).sum(-1)
+    unknown = np.array([candidate.unknown for candidate in candidates])
+    together = TOGETHER_SD * np.array([candidate.together for candidate in candidates])
+    of_kind, of_shape, own = (least + more * unknown for least, more in (KIND_SD, SHAPE_SD, OWN_SD))
     covariance = (
         GLOBAL_SD**2
-        + same_kind * (KIND_SD**2 + SHAPE_SD**2 * np.exp(-distance / _SHAPE_LENGTH))
-        + OWN_SD**2 * np.eye(len(candidates))
+        + np.outer(together, together)
+        + same_kind * (np.outer(of_kind, of_kind) + np.outer(of_shape, of_shape) * np.exp(-distance / _SHAPE_LENGTH))
+        + np.diag(own**2)
     )
     return mean, covariance
 

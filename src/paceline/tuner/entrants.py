@@ -69,7 +69,8 @@ def enter(spec: TuneSpec, probe: ProbeResult, machine: Machine, memory_bytes: in
         candidate = _candidate_of(sized, run, costs)
         if candidate.memory_bytes > memory_bytes:
             held, limit = size_text(candidate.memory_bytes), size_text(memory_bytes)
-            pruned.append(Pruned(candidate.name, f"its processes would hold about {held}, and the limit is {limit}"))
+            reason = f"its processes would hold about {held}, and the limit is {limit}"
+            pruned.append(Pruned(candidate.name, reason, candidate.predicted_sps))
             continue
         candidates.append(candidate)
         runs.append(run)
@@ -141,6 +142,8 @@ def _candidate_of(sized: SizedPlan, run: RunSpec, costs: PhaseCosts) -> Candidat
         memory_bytes=expected.memory_bytes,
         start_s=expected.start_s + 2 * expected.iteration_s,
         iteration_s=expected.iteration_s,
+        unknown=expected.unknown,
+        together=expected.together,
     )
 
 

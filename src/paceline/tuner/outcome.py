@@ -9,21 +9,32 @@ from typing import Any
 import numpy as np
 import yaml
 
-from paceline.analysis.bottleneck import find_bottleneck
 from paceline.measure.result import ExperimentConfig, IterationRecord, LedgerRecord, RunResult
 from paceline.measure.throughput import summarize, total_ledger
-from paceline.measure.tune_result import NoiseFloor, PlanStanding, TuneDecision, TuneRecord, TuneResults
+from paceline.measure.tune_result import NoiseFloor, PlanStanding, TuneDecision, TuneRecord, TuneResults, WhatIf
 from paceline.tuner.arena import Measured
 from paceline.tuner.belief import Belief
+from paceline.tuner.candidates import Pruned
 from paceline.tuner.decision import Standing
 from paceline.tuner.entrants import Entrants
+from paceline.tuner.phases import PhaseCosts
 from paceline.tuner.probe import ProbeResult
 from paceline.tuner.race import Outcome
 from paceline.tuner.spec import TuneSpec
+from paceline.tuner.verdict import verdict_of
 
 
-def record_of(spec: TuneSpec, found: ProbeResult, entrants: Entrants, outcome: Outcome, wall_s: float) -> TuneRecord:
+def record_of(
+    spec: TuneSpec,
+    found: ProbeResult,
+    entrants: Entrants,
+    outcome: Outcome,
+    wall_s: float,
+    costs: PhaseCosts,
+    what_ifs: tuple[WhatIf, ...] = (),
+) -> TuneRecord:
     """Return what is kept of a tuning."""
+    bound, *sentences = _verdict(entrants, outcome, costs) or ("",)
     decision = outcome.decision
     names = [one.name for one in entrants.candidates]
     baseline = _baseline(entrants, outcome)
@@ -46,7 +57,9 @@ def record_of(spec: TuneSpec, found: ProbeResult, entrants: Entrants, outcome: O
             baseline=None if baseline is None else names[baseline],
             stopped=outcome.stopped,
         ),
-        verdict=_verdict(entrants, outcome),
+        bound=bound,
+        verdict=tuple(sentences),
+        what_ifs=what_ifs,
     )
 
 
@@ -153,15 +166,23 @@ def _noise(outcome: Outcome) -> NoiseFloor | None:
     )  # fmt: skip
 
 
-def _verdict(entrants: Entrants, outcome: Outcome) -> tuple[str, ...]:
-    """Return two sentences on what holds the winner back."""
+def _verdict(entrants: Entrants, outcome: Outcome, costs: PhaseCosts) -> tuple[str, ...]:
+    """Return what holds the winner back: its name, and two sentences; nothing without a winner."""
     winner = outcome.decision.winner
     if winner is None:
         return ()
-    ledger = _ledger(outcome.measured[winner])
-    runners = entrants.candidates[winner].plan.num_env_runners
-    found = find_bottleneck(ledger, num_env_runners=runners, iterations=len(outcome.measured[winner]))
-    return (f"The winner is {found.verdict}.", *found.sentences)
+    slices = outcome.measured[winner]
+    standing = next(one for one in outcome.decision.standings if one.candidate == winner)
+    failed = [entrants.candidates[index] for index, one in outcome.failures.items() if one.outcome == "oom"]
+    unfit = [
+        *(one for one in (*entrants.pruned, *outcome.skipped.values()) if one.predicted_sps),
+        *(Pruned(one.name, "", one.predicted_sps) for one in failed),
+    ]
+    return verdict_of(
+        entrants.candidates[winner], standing.sps, _ledger(slices), costs,
+        batch_size=entrants.runs[winner].algo.batch_size or 1, iterations=sum(one.num_iterations for one in slices),
+        too_large=tuple(unfit),
+    )  # fmt: skip
 
 
 def _ledger(slices: Sequence[Measured]) -> LedgerRecord | None:

@@ -95,6 +95,8 @@ class Prediction:
         memory_bytes: what all processes hold.
         start_s: seconds to start, compile and warm up.
         iteration_s: seconds of an iteration.
+        unknown: share of the time that follows from assumptions: what measured parts do not account for.
+        together: share of the time in which runners compute at the same time, times the doublings of their number.
     """
 
     sps: float
@@ -105,6 +107,8 @@ class Prediction:
     memory_bytes: int
     start_s: float
     iteration_s: float
+    unknown: float
+    together: float
 
 
 def predict(plan: Plan, costs: PhaseCosts, *, batch_size: int, updates_per_iteration: int = 1) -> Prediction:
@@ -127,6 +131,8 @@ def predict(plan: Plan, costs: PhaseCosts, *, batch_size: int, updates_per_itera
     else:
         total = acting + stepping + update
     sps = 1e6 / total
+    known = _known_us(plan, costs)
+    at_once = _at_once(plan, costs)
     return Prediction(
         sps=sps,
         acting_us=acting,
@@ -136,7 +142,30 @@ def predict(plan: Plan, costs: PhaseCosts, *, batch_size: int, updates_per_itera
         memory_bytes=memory_bytes(plan, costs, batch_size),
         start_s=start_s(plan, costs),
         iteration_s=batch_size * updates_per_iteration / sps,
+        unknown=float(np.clip(1.0 - (known + update) / total, 0.0, 1.0)),
+        together=min(1.0, computing / at_once / total) * math.log2(at_once),
     )
+
+
+def bound_sps(plan: Plan, costs: PhaseCosts, *, batch_size: int) -> float:
+    """Return the speed that no plan with this schedule, inference and native or Python steps can exceed.
+
+    Stepping (and acting, with a policy in each runner) is spread over all cores without any loss; waiting is hidden; the
+    update has what it has today. Asynchronous: everything together keeps every core busy.
+    """
+    width = plan.num_envs
+    update = costs.update_s * 1e6 / batch_size
+    computing = costs.env.cpu_us if plan.resolved_backend != "native" else (costs.native_us or costs.env.cpu_us)
+    acting = costs.acting(width) / width
+    if plan.inference == "runner":
+        acting = costs.acting(plan.num_envs_per_env_runner) / plan.num_envs_per_env_runner
+    if plan.schedule == "async":
+        return 1e6 / max(update, (computing + acting + update) / costs.cores)
+    if plan.inference == "runner":
+        return 1e6 / ((computing + acting) / costs.cores + update)
+    if plan.schedule == "pipelined":
+        return 1e6 / (max(acting, (computing + acting) / costs.cores) + update)
+    return 1e6 / (computing / costs.cores + acting + update)
 
 
 def memory_bytes(plan: Plan, costs: PhaseCosts, batch_size: int) -> int:
@@ -196,6 +225,23 @@ def _runners_us(plan: Plan, costs: PhaseCosts, width: int) -> float:
         return waiting_us(env, width, runners, PROCESS_WAITER_US, cores)
     together = shm_us(env, width, runners)
     return together * max(1.0, runners / costs.cores)
+
+
+def _known_us(plan: Plan, costs: PhaseCosts) -> float:
+    """Return the microseconds of a step, but for the update, that measured parts account for."""
+    each, at_once = plan.num_envs_per_env_runner, _at_once(plan, costs)
+    if plan.inference == "runner":
+        return (costs.acting(each) / each + costs.env.mean_us) / at_once
+    if plan.resolved_backend == "native":
+        return costs.acting(plan.num_envs) / plan.num_envs + (costs.native_us or 0.0) / at_once
+    return costs.acting(plan.num_envs) / plan.num_envs + costs.env.mean_us / at_once
+
+
+def _at_once(plan: Plan, costs: PhaseCosts) -> float:
+    """Return how many runners go on at the same time: as many as there are where they wait, else as there are cores."""
+    runners = float(max(plan.num_env_runners, 1))
+    waits = costs.env.waits and plan.resolved_backend != "native"
+    return runners if waits else max(1.0, min(runners, costs.cores))
 
 
 def _copies(plan: Plan, costs: PhaseCosts) -> float:

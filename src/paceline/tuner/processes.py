@@ -88,6 +88,7 @@ class ProcessArena:
             wall_s=answer["wall_s"],
             time_s=answer["time_s"],
             num_env_steps=answer["num_env_steps"],
+            num_iterations=answer["num_iterations"],
             ledger=LedgerRecord.model_validate(answer["ledger"]),
             cores_busy=answer["cores_busy"],
             lag_max=answer["lag_max"],

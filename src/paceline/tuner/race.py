@@ -366,7 +366,9 @@ class _Race:
         self._tell("failed", index, failed=failed)
         for other, reason in self._ruled_out(index, failed).items():
             self.outcome.eligible.discard(other)
-            self.outcome.skipped[other] = Pruned(self._candidates[other].name, reason)
+            skipped = self._candidates[other]
+            expected = skipped.predicted_sps if failed.outcome == "oom" else None
+            self.outcome.skipped[other] = Pruned(skipped.name, reason, expected)
             self._tell("skipped", other, note=reason)
 
     def _ruled_out(self, index: int, failed: Failed) -> dict[int, str]:

@@ -19,18 +19,19 @@ from paceline.isolation.interrupts import Interrupts
 from paceline.machine import Machine, detect_machine
 from paceline.measure.result import ExperimentInfo
 from paceline.measure.store import RunFolder, default_out
-from paceline.measure.tune_result import TuneResults
+from paceline.measure.tune_result import TuneResults, WhatIf
 from paceline.spec import EnvSpec, RunSpec, build_spec
 from paceline.tuner.arena import Arena, Failed, Interrupted
 from paceline.tuner.cache import Cache, Found
 from paceline.tuner.decision import OBJECTIVES
-from paceline.tuner.entrants import Entrants, enter
+from paceline.tuner.entrants import Entrants, costs_of, enter
 from paceline.tuner.lock import only_tuner
 from paceline.tuner.outcome import experiments_of, plan_text, record_of
 from paceline.tuner.probe import ProbeResult
 from paceline.tuner.processes import Bounds, ProcessArena, probe
 from paceline.tuner.race import Event, Outcome, Rules, race
 from paceline.tuner.spec import TuneSpec
+from paceline.tuner.what_ifs import answer, questions
 
 MEMORY_SHARE = 0.8
 """Share of the machine's memory that the processes of all contenders together may hold."""
@@ -38,6 +39,10 @@ START_TIMEOUT_S = 120.0
 SLICE_TIMEOUT_S = 120.0
 _PROBE_TIMEOUT_S = 300.0
 _LEAST_RACE_S = 5.0
+WHAT_IF_SHARE = 0.12
+"""Share of the budget that is left for questions about the winner."""
+_LEAST_FOR_WHAT_IFS_S = 90.0
+"""With a smaller budget all of it goes to the race, and such questions are answered by the model."""
 
 ArenaMaker = Callable[[Entrants, Bounds, Callable[[], bool]], Arena]
 
@@ -182,6 +187,7 @@ class _Tuning:
         self._told_stop = False
         self._limit_bytes = int(MEMORY_SHARE * machine.memory_limit_bytes)
         self._memory_bytes = min(self._limit_bytes, spec.max_memory_bytes or self._limit_bytes)
+        self._bounds = Bounds(START_TIMEOUT_S, SLICE_TIMEOUT_S, self._memory_bytes)
 
     def go(self) -> TuneResults:
         """Tune, and save whatever happens."""
@@ -203,8 +209,7 @@ class _Tuning:
         self._note("probe", **found.model_dump(mode="json"))
         entrants = enter(self._spec, found, self._machine, self._memory_bytes)
         self._display.entered(entrants, found)
-        bounds = Bounds(START_TIMEOUT_S, SLICE_TIMEOUT_S, self._memory_bytes)
-        arena = ProcessArena(entrants.runs, bounds, self._should_stop)
+        arena = ProcessArena(entrants.runs, self._bounds, self._should_stop)
         try:
             outcome = race(
                 arena,
@@ -217,7 +222,32 @@ class _Tuning:
             )
         finally:
             arena.end()
-        return self._save(found, entrants, outcome)
+        return self._save(found, entrants, outcome, self._what_ifs(found, entrants, outcome))
+
+    def _what_ifs(self, found: ProbeResult, entrants: Entrants, outcome: Outcome) -> tuple[WhatIf, ...]:
+        winner = outcome.decision.winner
+        if winner is None or outcome.stopped == "interrupted":
+            return ()
+        one = entrants.candidates[winner]
+        asked = questions(entrants, winner, costs_of(found, self._machine), self._machine.whole_cores)
+        self._display.probing("what would change it")
+        slices_s = 4 * max(1.0, one.iteration_s)
+        return answer(
+            asked,
+            entrants.runs[winner],
+            outcome.belief,
+            winner,
+            lambda runs: ProcessArena(runs, self._bounds, self._should_stop),
+            self._left_s if self._reserve_s() else lambda: 0.0,
+            one.start_s + slices_s,
+        )
+
+    def _left_s(self) -> float:
+        return 60.0 * self._spec.budget_minutes - (time.monotonic() - self._begin_s)
+
+    def _reserve_s(self) -> float:
+        budget_s = 60.0 * self._spec.budget_minutes
+        return WHAT_IF_SHARE * budget_s if budget_s >= _LEAST_FOR_WHAT_IFS_S else 0.0
 
     def _probe(self) -> ProbeResult:
         try:
@@ -238,7 +268,7 @@ class _Tuning:
         return found
 
     def _rules(self) -> Rules:
-        left_s = 60.0 * self._spec.budget_minutes - (time.monotonic() - self._begin_s)
+        left_s = self._left_s() - self._reserve_s()
         return Rules(
             budget_s=max(left_s, _LEAST_RACE_S), max_memory_bytes=self._memory_bytes, max_lag=self._spec.max_lag
         )
@@ -261,13 +291,16 @@ class _Tuning:
             self._folder.write_text(f"logs/{safe}.log", failed.output + "\n")
 
     def _should_stop(self) -> bool:
-        self._display.tick(60.0 * self._spec.budget_minutes - (time.monotonic() - self._begin_s))
+        self._display.tick(self._left_s())
         if self._interrupts.requested and not self._told_stop:
             self._told_stop = True
             self._display.message("Stopping and saving the best so far; press Ctrl-C again to leave at once.")
         return self._interrupts.requested
 
-    def _save(self, found: ProbeResult, entrants: Entrants, outcome: Outcome) -> TuneResults:
+    def _save(
+        self, found: ProbeResult, entrants: Entrants, outcome: Outcome, what_ifs: tuple[WhatIf, ...]
+    ) -> TuneResults:
+        costs = costs_of(found, self._machine)
         wall_s = time.monotonic() - self._begin_s
         results = TuneResults(
             experiment_info=ExperimentInfo(
@@ -284,7 +317,7 @@ class _Tuning:
                 complete=outcome.stopped != "interrupted",
             ),
             experiments=experiments_of(entrants, outcome),
-            tune=record_of(self._spec, found, entrants, outcome, wall_s),
+            tune=record_of(self._spec, found, entrants, outcome, wall_s, costs, what_ifs),
         )
         self._folder.write_results(results)
         if results.tune.decision.winner is not None:

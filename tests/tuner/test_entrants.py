@@ -63,7 +63,7 @@ def test_plans_that_would_not_fit_into_memory_are_left_out_with_the_figures(mach
 
 def test_hopeless_plans_are_left_out_but_not_the_baselines(machine: Machine) -> None:
     found = entered(machine, probed(native="yes", native_us=1.0, update_s=0.0001))
-    hopeless = [one for one in found.pruned if "less than an eighth of native" in one.reason]
+    hopeless = [one for one in found.pruned if "less than 1/8 of native" in one.reason]
     assert hopeless
     assert found.candidates[found.baseline].plan.num_env_runners == 0
 

@@ -17,7 +17,8 @@ TOGETHER_SD = 0.15
 """By how much alike for all plans whose runners compute at the same time, by doubling of their number: caches, memory
 and clock rate are shared."""
 KIND_SD = (0.05, 0.4)
-"""By how much alike for all plans of a kind: where nothing of a plan's time is unknown, and in addition where all is."""
+"""By how much alike for all plans of a kind: where nothing of a plan's time is unknown, and how much more where all is.
+"""
 SHAPE_SD = (0.01, 0.36)
 """The same for plans of about this many runners and environments."""
 OWN_SD = (0.008, 0.044)

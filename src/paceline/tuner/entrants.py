@@ -47,7 +47,9 @@ class Entrants:
         return tuple(dict.fromkeys(index for index in (self.baseline, self.one_by_one) if index is not None))
 
 
-def enter(spec: TuneSpec, probe: ProbeResult, machine: Machine, memory_bytes: int) -> Entrants:
+def enter(
+    spec: TuneSpec, probe: ProbeResult, machine: Machine, memory_bytes: int, *, hopeless: float = HOPELESS
+) -> Entrants:
     """Return the plans that enter the race.
 
     Args:
@@ -55,6 +57,7 @@ def enter(spec: TuneSpec, probe: ProbeResult, machine: Machine, memory_bytes: in
         probe: what the parts cost.
         machine: what it runs on.
         memory_bytes: what one plan's processes may hold.
+        hopeless: a plan that is expected to be this many times slower than the best stays out.
 
     Raises:
         PlanError: no plan can be run.
@@ -79,10 +82,10 @@ def enter(spec: TuneSpec, probe: ProbeResult, machine: Machine, memory_bytes: in
     if not candidates:
         reasons = "; ".join(f"{one.name}: {one.reason}" for one in pruned[:3])
         raise PlanError(f"expected at least one plan that can be run, got none ({reasons or 'the axes leave none'})")
-    kept, hopeless = _hopeful(candidates)
+    kept, slow = _hopeful(candidates, hopeless)
     candidates, runs, changes = ([column[index] for index in kept] for column in (candidates, runs, changes))  # type: ignore[assignment]
     return Entrants(
-        tuple(candidates), tuple(runs), tuple(changes), (*pruned, *hopeless), _baseline(candidates),
+        tuple(candidates), tuple(runs), tuple(changes), (*pruned, *slow), _baseline(candidates),
         _one_by_one(candidates),
     )  # fmt: skip
 
@@ -147,20 +150,20 @@ def _candidate_of(sized: SizedPlan, run: RunSpec, costs: PhaseCosts) -> Candidat
     )
 
 
-def _hopeful(candidates: Sequence[Candidate]) -> tuple[list[int], list[Pruned]]:
+def _hopeful(candidates: Sequence[Candidate], times: float) -> tuple[list[int], list[Pruned]]:
     """Return the indices of plans that may win, baselines included, and the others with the reason."""
     best = max(candidates, key=lambda one: one.predicted_sps)
     spared = {_baseline(candidates), _one_by_one(candidates)}
     kept, hopeless = [], []
     for index, one in enumerate(candidates):
-        if one.predicted_sps * HOPELESS >= best.predicted_sps or index in spared:
+        if one.predicted_sps * times >= best.predicted_sps or index in spared:
             kept.append(index)
         else:
             hopeless.append(
                 Pruned(
                     one.name,
-                    f"expected to give {one.predicted_sps:,.0f} steps/s, less than an eighth of {best.name} "
-                    f"({best.predicted_sps:,.0f})",
+                    f"expected to give {one.predicted_sps:,.0f} steps/s, less than 1/{times:g} of "
+                    f"{best.name} ({best.predicted_sps:,.0f})",
                 )
             )
     return kept, hopeless

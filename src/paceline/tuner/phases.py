@@ -150,8 +150,8 @@ def predict(plan: Plan, costs: PhaseCosts, *, batch_size: int, updates_per_itera
 def bound_sps(plan: Plan, costs: PhaseCosts, *, batch_size: int) -> float:
     """Return the speed that no plan with this schedule, inference and native or Python steps can exceed.
 
-    Stepping (and acting, with a policy in each runner) is spread over all cores without any loss; waiting is hidden; the
-    update has what it has today. Asynchronous: everything together keeps every core busy.
+    Stepping (and acting, with a policy in each runner) is spread over all cores without any loss, and waiting is
+    hidden; an update takes what it takes. Asynchronous: everything together keeps every core busy.
     """
     width = plan.num_envs
     update = costs.update_s * 1e6 / batch_size

@@ -82,4 +82,3 @@ def _distance(winner: Candidate, sps: float, costs: PhaseCosts, batch_size: int)
 
 def _cores(cores: float) -> str:
     return "the one usable core" if cores <= 1 else f"all {cores:g} cores"
-

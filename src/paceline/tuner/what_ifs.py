@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from pydantic import ValidationError
 
-from paceline.errors import PacelineError
 from paceline.measure.tune_result import WhatIf
 from paceline.spec import PPOSpec, RunSpec
 from paceline.tuner.arena import Arena, Failed, Interrupted
@@ -113,7 +112,9 @@ def _of_the_world(entrants: Entrants, winner: int, costs: PhaseCosts, whole_core
     env = costs.env
     quick = replace(env, mean_us=env.mean_us / 2, cpu_us=env.cpu_us / 2, step_us=env.step_us / 2)
     native = None if costs.native_us is None else costs.native_us / 2
-    yield Question("An environment twice as fast", _factor(run, run, costs, replace(costs, env=quick, native_us=native)))
+    yield Question(
+        "An environment twice as fast", _factor(run, run, costs, replace(costs, env=quick, native_us=native))
+    )
     if run.plan.num_env_runners and not env.waits:
         plan = run.plan.model_copy(update={"num_env_runners": 2 * run.plan.num_env_runners})
         doubled = replace(costs, cores=2 * costs.cores)

@@ -19,7 +19,8 @@ def steady(request: Request, emit: Emit, more: Iterable[Request]) -> None:
         seconds = further["seconds"]
         emit(
             {
-                "event": "slice", "num_env_steps": int(sps * seconds), "wall_s": seconds, "time_s": float(number), "num_iterations": 1,
+                "event": "slice", "num_env_steps": int(sps * seconds), "wall_s": seconds, "time_s": float(number),
+                "num_iterations": 1,
                 "ledger": {"wall_s": seconds, "phases": {"env_step": seconds}}, "cores_busy": 1.0, "lag_max": None,
             }
         )  # fmt: skip

@@ -1,0 +1,149 @@
+"""What-ifs: measured where there is time, else labelled as predictions, and never asked twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from made_plans import candidate
+
+from paceline.spec import RunSpec, build_spec
+from paceline.tuner.arena import Failed, Measured, Opened
+from paceline.tuner.belief import Belief, Slice
+from paceline.tuner.candidates import Candidate, prior
+from paceline.tuner.entrants import Entrants
+from paceline.tuner.phases import PhaseCosts
+from paceline.tuner.what_ifs import Question, answer, questions
+from paceline.vector.env_cost import EnvCost
+
+TINY = EnvCost(build_s=0.001, reset_us=5, step_us=7, p95_us=8, mean_us=7, cv=0.1, cpu_us=7)
+BUSY = EnvCost(build_s=0.001, reset_us=100, step_us=1000, p95_us=1010, mean_us=1000, cv=0.01, cpu_us=1000)
+
+
+def costs(env: EnvCost, update_s: float) -> PhaseCosts:
+    return PhaseCosts(env=env, acting_us=((1, 20.0), (64, 40.0)), update_s=update_s, cores=2.0)
+
+
+def run_of(one: Candidate) -> RunSpec:
+    algo = {"name": "ppo", "batch_size": 1024, "minibatch_size": 64, "num_epochs": 10}
+    return build_spec(
+        RunSpec, {"env": {"id": "CartPole-v1"}, "algo": algo, "plan": one.plan.model_dump(mode="json")}, source="test"
+    )
+
+
+def entrants(*candidates: Candidate) -> Entrants:
+    runs = tuple(run_of(one) for one in candidates)
+    return Entrants(candidates, runs, ("",) * len(candidates), (), 0, None)
+
+
+class Alone:
+    """An arena in which run k is ``1 + 0.1 k`` times as fast as the first; some cannot be started."""
+
+    def __init__(self, runs: Sequence[RunSpec], broken: Sequence[int] = ()) -> None:
+        self.runs, self.broken, self.opened, self.alive = runs, broken, 0, set[int]()
+
+    def now_s(self) -> float:
+        return 0.0
+
+    def open(self, candidate: int) -> Opened | Failed:
+        if candidate in self.broken:
+            return Failed("crash", "it broke")
+        self.alive.add(candidate)
+        self.opened += 1
+        return Opened(candidate)
+
+    def measure(self, process: int, seconds: float) -> Measured | Failed:
+        return Measured(1000.0 * (1.0 + 0.1 * process), seconds, 0.0)
+
+    def close(self, process: int) -> None:
+        self.alive.discard(process)
+
+
+def asked(*what: tuple[str, float, RunSpec | None]) -> list[Question]:
+    return [Question(name, factor, run) for name, factor, run in what]
+
+
+def learnt(candidates: Sequence[Candidate], **log_sps: float) -> Belief:
+    belief = Belief(*prior(candidates))
+    for index, one in enumerate(candidates):
+        if one.name.replace(" ", "_") in log_sps:
+            for process in (0, 1):
+                belief.learn(
+                    Slice(index, 10 * index + process, 1.0 * process, log_sps[one.name.replace(" ", "_")], 4.0)
+                )
+    return belief
+
+
+def answered(questions: list[Question], arenas: list[Alone], belief: Belief, left_s: float = 60.0, **more: Any) -> Any:
+    def opened(runs: Sequence[RunSpec]) -> Alone:
+        arenas.append(Alone(runs, **more))
+        return arenas[-1]
+
+    return answer(questions, run_of(candidate(0, 8)), belief, 0, opened, lambda: left_s, 5.0)
+
+
+def test_what_can_be_measured_is_measured_beside_the_winner_and_the_rest_is_called_a_prediction() -> None:
+    plans = [candidate(0, 8)]
+    run = run_of(candidate(0, 16))
+    arenas: list[Alone] = []
+    found = answered(
+        asked(("Twice the environments", 3.0, run), ("Another machine", 2.0, None)), arenas, learnt(plans, serial_0x8=7)
+    )
+    assert [one.measured for one in found] == [True, False]
+    assert found[0].change == pytest.approx(0.1)
+    assert found[0].ci95[0] < 0.1 < found[0].ci95[1]
+    assert found[1].change == pytest.approx(1.0)
+    assert "measured" in found[0].sentence and "+10%" in found[0].sentence
+    assert "predicted, not measured" in found[1].sentence
+    assert arenas[0].runs[1] == run
+
+
+def test_without_time_nothing_is_started_and_everything_is_a_prediction() -> None:
+    arenas: list[Alone] = []
+    found = answered(asked(("More", 1.5, run_of(candidate(0, 16)))), arenas, learnt([candidate(0, 8)]), left_s=0.0)
+    assert not arenas
+    assert [one.measured for one in found] == [False]
+
+
+def test_what_the_race_measured_is_not_measured_again() -> None:
+    plans = [candidate(0, 8), candidate(2, 8)]
+    belief = learnt(plans, serial_0x8=np.log(1000.0), shm_2x8=np.log(1500.0))
+    arenas: list[Alone] = []
+    found = answered([Question("Runners", 9.0, run_of(plans[1]), candidate=1)], arenas, belief)
+    assert not arenas
+    assert found[0].measured
+    assert found[0].change == pytest.approx(0.5, abs=0.05)
+
+
+def test_one_that_cannot_be_started_stays_a_prediction_and_the_others_are_measured() -> None:
+    runs = [run_of(candidate(0, envs)) for envs in (16, 32)]
+    arenas: list[Alone] = []
+    questions = asked(("One", 1.5, runs[0]), ("Other", 1.5, runs[1]))
+    found = answered(questions, arenas, learnt([candidate(0, 8)], serial_0x8=7), broken=(1,))
+    assert [one.measured for one in found] == [False, True]
+    assert found[1].change == pytest.approx(0.2)
+
+
+def test_a_learner_that_takes_the_time_is_asked_about_epochs_and_minibatches_that_learn_differently() -> None:
+    found = questions(entrants(candidate(0, 8, 50_000.0)), 0, costs(TINY, 0.012), 2)
+    epochs = next(one for one in found if "epochs" in one.what)
+    assert epochs.what == "Half the epochs (5 in place of 10)"
+    assert epochs.learns_differently
+    assert epochs.run is not None and getattr(epochs.run.algo, "num_epochs", 0) == 5
+    assert 1.2 < epochs.factor < 1.6
+    assert any("Twice the minibatch (128 in place of 64)" in one.what and one.learns_differently for one in found)
+
+
+def test_a_costly_environment_is_asked_about_runners_cores_and_its_own_speed_not_about_the_learner() -> None:
+    plans = [candidate(2, 8, 1900.0), candidate(2, 16, 1900.0)]
+    found = {one.what: one for one in questions(entrants(*plans), 0, costs(BUSY, 0.012), 2)}
+    assert not any(one.learns_differently for one in found.values())
+    more = found["One more runner (3x8)"]
+    assert more.factor < 1.1  # the cores are taken
+    assert more.run is None  # 1024 steps are not whole steps of 24 environments
+    assert found["Twice the environments in each runner (shm 2x16)"].candidate == 1
+    assert found["An environment twice as fast"].factor == pytest.approx(2.0, abs=0.2)
+    assert found["Twice the cores (4), with twice the runners"].factor == pytest.approx(2.0, abs=0.2)
+    assert found["An environment twice as fast"].run is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,12 @@ from paceline.tuner.arena import Failed, Interrupted, Measured, Opened
 from paceline.tuner.candidates import Candidate
 from paceline.tuner.race import Event, Outcome, Rules, race
 from paceline.tuner.simulated import SimulatedArena, Troubles
+
+
+
+def with_schedule(one: Candidate, schedule: str) -> Candidate:
+    return replace(one, name=f"{one.name} {schedule}", plan=one.plan.model_copy(update={"schedule": schedule}))
+
 
 QUIET = Troubles(noise=0.005, process=0.003, drift=0.0, burst_chance=0.0)
 
@@ -80,6 +87,28 @@ def test_more_budget_tells_more() -> None:
         ratio = next(one.ratio for one in outcome.decision.standings if one.candidate == 0)
         widths.append(ratio[2] / ratio[1])
     assert widths[1] < widths[0]
+
+
+def test_a_kind_that_cannot_be_started_does_not_rule_out_the_others_of_its_backend() -> None:
+    pipelined = [with_schedule(candidate(2, each, 9000.0), "pipelined") for each in (2, 4, 8, 16)]
+    plans = [*pipelined, *line_up([2000, 3000]), candidate(0, 8, 1000.0)]
+    troubles = Troubles(noise=0.005, drift=0.0, burst_chance=0.0, broken=frozenset({pipelined[0].kind}))
+    outcome, _ = run(plans, [9000, 9000, 9000, 9000, 2000, 3000, 1000], troubles)
+    assert outcome.decision.winner == 5
+    assert {*outcome.failures, *outcome.skipped} == {0, 1, 2, 3}
+    assert len(outcome.failures) == 2
+    assert "of the same kind" in next(iter(outcome.skipped.values())).reason
+
+
+def test_where_two_kinds_of_a_backend_fail_alike_the_backend_is_out() -> None:
+    shm = [candidate(2, 4, 9000.0), with_schedule(candidate(2, 4, 8900.0), "pipelined")]
+    shm += [replace(one, plan=one.plan.model_copy(update={"num_envs_per_env_runner": 8}), predicted_sps=8800.0,
+                    name=f"{one.name} more") for one in shm]  # fmt: skip
+    troubles = Troubles(noise=0.005, drift=0.0, burst_chance=0.0, broken=frozenset(one.kind for one in shm))
+    outcome, _ = run([*shm, candidate(0, 8, 1000.0)], [9000, 8900, 8800, 8800, 1000], troubles)
+    assert outcome.decision.winner == 4
+    assert len(outcome.failures) == 2
+    assert all("of the same backend" in one.reason for one in outcome.skipped.values())
 
 
 def test_where_a_plan_ran_out_of_memory_larger_ones_are_skipped() -> None:

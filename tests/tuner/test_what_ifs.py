@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from made_plans import candidate
 
+from paceline.machine import detect_machine
 from paceline.spec import RunSpec, build_spec
 from paceline.tuner.arena import Failed, Measured, Opened
 from paceline.tuner.belief import Belief, Slice
 from paceline.tuner.candidates import Candidate, prior
 from paceline.tuner.entrants import Entrants
-from paceline.tuner.phases import PhaseCosts
+from paceline.tuner.probe import ProbeResult
 from paceline.tuner.what_ifs import Question, answer, questions
 from paceline.vector.env_cost import EnvCost
 
 TINY = EnvCost(build_s=0.001, reset_us=5, step_us=7, p95_us=8, mean_us=7, cv=0.1, cpu_us=7)
+TWO_CORES = replace(detect_machine(), usable_cores=2.0)
 BUSY = EnvCost(build_s=0.001, reset_us=100, step_us=1000, p95_us=1010, mean_us=1000, cv=0.01, cpu_us=1000)
-
-
-def costs(env: EnvCost, update_s: float) -> PhaseCosts:
-    return PhaseCosts(env=env, acting_us=((1, 20.0), (64, 40.0)), update_s=update_s, cores=2.0)
 
 
 def run_of(one: Candidate) -> RunSpec:
@@ -36,6 +35,14 @@ def run_of(one: Candidate) -> RunSpec:
 def entrants(*candidates: Candidate) -> Entrants:
     runs = tuple(run_of(one) for one in candidates)
     return Entrants(candidates, runs, ("",) * len(candidates), (), 0, None)
+
+
+def asked_of(env: EnvCost, update_s: float, *candidates: Candidate) -> list[Question]:
+    found = ProbeResult(
+        run=run_of(candidates[0]), env=env, env_bytes=0, acting_us=((1, 20.0), (64, 40.0)), update_s=update_s,
+        compile_s=1.0, row_bytes=40, native="no native code for it",
+    )  # fmt: skip
+    return questions(entrants(*candidates), 0, found, TWO_CORES)
 
 
 class Alone:
@@ -127,7 +134,7 @@ def test_one_that_cannot_be_started_stays_a_prediction_and_the_others_are_measur
 
 
 def test_a_learner_that_takes_the_time_is_asked_about_epochs_and_minibatches_that_learn_differently() -> None:
-    found = questions(entrants(candidate(0, 8, 50_000.0)), 0, costs(TINY, 0.012), 2)
+    found = asked_of(TINY, 0.012, candidate(0, 8, 50_000.0))
     epochs = next(one for one in found if "epochs" in one.what)
     assert epochs.what == "Half the epochs (5 in place of 10)"
     assert epochs.learns_differently
@@ -138,11 +145,12 @@ def test_a_learner_that_takes_the_time_is_asked_about_epochs_and_minibatches_tha
 
 def test_a_costly_environment_is_asked_about_runners_cores_and_its_own_speed_not_about_the_learner() -> None:
     plans = [candidate(2, 8, 1900.0), candidate(2, 16, 1900.0)]
-    found = {one.what: one for one in questions(entrants(*plans), 0, costs(BUSY, 0.012), 2)}
+    found = {one.what: one for one in asked_of(BUSY, 0.012, *plans)}
     assert not any(one.learns_differently for one in found.values())
-    more = found["One more runner (3x8)"]
+    more = found["One more runner (shm 3x8)"]
     assert more.factor < 1.1  # the cores are taken
-    assert more.run is None  # 1024 steps are not whole steps of 24 environments
+    assert more.run is not None
+    assert (more.run.algo.batch_size or 0) % 24 == 0  # the nearest batch of whole steps of 24 environments
     assert found["Twice the environments in each runner (shm 2x16)"].candidate == 1
     assert found["An environment twice as fast"].factor == pytest.approx(2.0, abs=0.2)
     assert found["Twice the cores (4), with twice the runners"].factor == pytest.approx(2.0, abs=0.2)

@@ -42,10 +42,9 @@ def run_contender(request: Request, emit: Emit, more: Iterable[Request]) -> None
         driver = stack.enter_context(open_driver(spec, ledger))
         driver.reset()
         compile_s = driver.compile()
-        driver.iterate(0.0)
         monitor = stack.enter_context(ProcessTreeMonitor())
         monitor.start_interval()
-        driver.iterate(0.0)
+        driver.iterate(0.0)  # warms up, and shows what the processes hold
         use = monitor.end_interval()
         emit(
             finite(

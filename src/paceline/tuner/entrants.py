@@ -68,7 +68,7 @@ def enter(
     plans, pruned = all_plans(setting, spec.axes)
     candidates, runs, changes = [], [], []
     for sized in plans:
-        run = _run_of(base, sized)
+        run = run_of(base, sized)
         candidate = _candidate_of(sized, run, costs)
         if candidate.memory_bytes > memory_bytes:
             held, limit = size_text(candidate.memory_bytes), size_text(memory_bytes)
@@ -122,7 +122,8 @@ def costs_of(probe: ProbeResult, machine: Machine) -> PhaseCosts:
     )
 
 
-def _run_of(base: RunSpec, sized: SizedPlan) -> RunSpec:
+def run_of(base: RunSpec, sized: SizedPlan) -> RunSpec:
+    """Return the run ``base`` under a plan, with the batch that the plan's environments divide."""
     algo = base.algo
     changed: dict[str, int] = {"batch_size": sized.batch_size}
     if isinstance(algo, PPOSpec) and algo.minibatch_size and algo.batch_size:
@@ -143,7 +144,7 @@ def _candidate_of(sized: SizedPlan, run: RunSpec, costs: PhaseCosts) -> Candidat
         predicted_sps=expected.sps,
         cores=expected.cores,
         memory_bytes=expected.memory_bytes,
-        start_s=expected.start_s + 2 * expected.iteration_s,
+        start_s=expected.start_s + expected.iteration_s,
         iteration_s=expected.iteration_s,
         unknown=expected.unknown,
         together=expected.together,

@@ -11,7 +11,7 @@ out.
 3. With what is left the finalists and the baselines are measured again, in fresh processes, in turns.
 
 A failure teaches: where a plan ran out of memory, all that are expected to hold as much are skipped; where two plans of
-a backend raised the same error before they could be measured, the others of it are.
+a kind (or of two kinds of a backend) raised the same error before they could be measured, the others of it are.
 """
 
 from __future__ import annotations
@@ -381,21 +381,25 @@ class _Race:
                 for other in rest
                 if self._candidates[other].memory_bytes >= one.memory_bytes
             }
+        if not failed.while_starting:
+            return {}
         alike = [
             other
             for other, before in self.outcome.failures.items()
-            if self._candidates[other].kind[0] == one.kind[0]
-            and (before.outcome, before.error_type) == (failed.outcome, failed.error_type)
+            if (before.outcome, before.error_type, before.while_starting)
+            == (failed.outcome, failed.error_type, failed.while_starting)
         ]
-        worked = any(self._candidates[other].kind[0] == one.kind[0] for other in self.outcome.measured)
-        if len(alike) < 2 or worked or not failed.while_starting:
-            return {}
-        names = " and ".join(self._candidates[other].name for other in alike[:2])
-        return {
-            other: f"{names} failed alike ({failed.error_type or failed.outcome}), and this has the same backend"
-            for other in rest
-            if self._candidates[other].kind[0] == one.kind[0]
-        }
+        for depth, what in ((1, "backend"), (3, "kind")):  # of its backend alone if no kind of that works
+            family = one.kind[:depth]
+            failing = [other for other in alike if self._candidates[other].kind[:depth] == family]
+            kinds = {self._candidates[other].kind for other in failing}
+            worked = any(self._candidates[other].kind[:depth] == family for other in self.outcome.measured)
+            if worked or len(failing) < 2 or (what == "backend" and len(kinds) < 2):
+                continue
+            names = " and ".join(self._candidates[other].name for other in failing[:2])
+            reason = f"{names} failed alike ({failed.error_type or failed.outcome}), and this is of the same {what}"
+            return {other: reason for other in rest if self._candidates[other].kind[:depth] == family}
+        return {}
 
     def _tell(
         self,

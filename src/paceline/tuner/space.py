@@ -105,7 +105,7 @@ def all_plans(setting: Setting, axes: Axes | None = None) -> tuple[list[SizedPla
                 plan = plan.for_algorithm(setting.algo)
             except (ValidationError, PlanError):
                 continue  # what the rules of plans refuse is no plan
-            sized = _sized(setting, plan)
+            sized = sized_plan(setting, plan)
             if isinstance(sized, SizedPlan):
                 found.append(sized)
             else:
@@ -163,8 +163,8 @@ def _envs_each(axes: Axes) -> Sequence[int]:
     return axes.num_envs_per_env_runner or ENVS_EACH
 
 
-def _sized(setting: Setting, plan: Plan) -> SizedPlan | str:
-    """Return the plan with its batch, or why it cannot have one."""
+def sized_plan(setting: Setting, plan: Plan) -> SizedPlan | str:
+    """Return the plan, nothing of which is left open, with its batch, or why it cannot have one."""
     if plan.schedule == "async":
         return _sized_fragments(setting, plan)
     if setting.batch_size // plan.num_envs < setting.least_steps:

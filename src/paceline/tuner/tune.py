@@ -229,7 +229,7 @@ class _Tuning:
         if winner is None or outcome.stopped == "interrupted":
             return ()
         one = entrants.candidates[winner]
-        asked = questions(entrants, winner, costs_of(found, self._machine), self._machine.whole_cores)
+        asked = questions(entrants, winner, found, self._machine)
         self._display.probing("what would change it")
         slices_s = 4 * max(1.0, one.iteration_s)
         return answer(

@@ -9,12 +9,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from pydantic import ValidationError
 
+from paceline.errors import PlanError
+from paceline.machine import Machine
 from paceline.measure.tune_result import WhatIf
-from paceline.spec import PPOSpec, RunSpec
+from paceline.spec import Plan, PPOSpec, RunSpec
 from paceline.tuner.arena import Arena, Failed, Interrupted
 from paceline.tuner.belief import Belief
-from paceline.tuner.entrants import Entrants
+from paceline.tuner.entrants import Entrants, costs_of, run_of, setting_of
 from paceline.tuner.phases import PhaseCosts, predict
+from paceline.tuner.probe import ProbeResult
+from paceline.tuner.space import Setting, SizedPlan, sized_plan
 
 SLICE_S = 1.0
 _TURNS = 2
@@ -41,41 +45,34 @@ class Question:
     learns_differently: bool = False
 
 
-def questions(entrants: Entrants, winner: int, costs: PhaseCosts, whole_cores: int) -> list[Question]:
+def questions(entrants: Entrants, winner: int, found: ProbeResult, machine: Machine) -> list[Question]:
     """Return what is worth asking of the winner, the most telling first."""
-    asked = [*_of_the_plan(entrants, winner, costs), *_of_the_learner(entrants, winner, costs)]
-    asked += _of_the_world(entrants, winner, costs, whole_cores)
+    costs = costs_of(found, machine)
+    asked = list(_of_the_plan(entrants, winner, found.run, costs, setting_of(found.run, found, machine)))
+    asked += _of_the_learner(entrants, winner, costs)
+    asked += _of_the_world(entrants, winner, costs, machine.whole_cores)
     return asked
 
 
-def _of_the_plan(entrants: Entrants, winner: int, costs: PhaseCosts) -> Iterator[Question]:
-    run = entrants.runs[winner]
-    plan = run.plan
-    if plan.num_env_runners:
-        more = {"num_env_runners": plan.num_env_runners + 1}
-        yield from _other_plan("One more runner", more, entrants, winner, costs)
-    doubled = {"num_envs_per_env_runner": 2 * plan.num_envs_per_env_runner}
-    each = " in each runner" if plan.num_env_runners else ""
-    yield from _other_plan(f"Twice the environments{each}", doubled, entrants, winner, costs)
-
-
-def _other_plan(
-    what: str, changed: dict[str, int], entrants: Entrants, winner: int, costs: PhaseCosts
+def _of_the_plan(
+    entrants: Entrants, winner: int, base: RunSpec, costs: PhaseCosts, setting: Setting
 ) -> Iterator[Question]:
     run = entrants.runs[winner]
-    try:
-        plan = type(run.plan).model_validate({**run.plan.model_dump(), **changed})
-    except ValidationError:
-        return
-    same = [index for index, one in enumerate(entrants.runs) if one.plan == plan and one.algo == run.algo]
-    batch = run.algo.batch_size or 1
-    whole = batch // plan.num_envs * plan.num_envs
-    other: RunSpec | None = run.model_copy(update={"plan": plan})
-    if whole != batch or (isinstance(run.algo, PPOSpec) and batch % plan.num_envs):
-        other = None  # no batch of this size is made of whole steps of all of them
-    label = f"{what} ({entrants.candidates[same[0]].name})" if same else f"{what} ({plan.label})"
-    factor = _factor(run, run.model_copy(update={"plan": plan}), costs)
-    yield Question(label, factor, other, same[0] if same else None)
+    runners, each = run.plan.num_env_runners, run.plan.num_envs_per_env_runner
+    changes = {"Twice the environments" + (" in each runner" if runners else ""): {"num_envs_per_env_runner": 2 * each}}
+    if runners:
+        changes = {"One more runner": {"num_env_runners": runners + 1}, **changes}
+    for what, changed in changes.items():
+        try:
+            plan = Plan.model_validate({**run.plan.model_dump(), **changed}).for_algorithm(setting.algo)
+        except (ValidationError, PlanError):
+            continue
+        sized = sized_plan(setting, plan)
+        if not isinstance(sized, SizedPlan):
+            continue  # no batch near this one is made of whole steps of all of them
+        other = run_of(base, sized)
+        same = [index for index, one in enumerate(entrants.candidates) if one.name == sized.name]
+        yield Question(f"{what} ({sized.name})", _factor(run, other, costs), other, same[0] if same else None)
 
 
 def _of_the_learner(entrants: Entrants, winner: int, costs: PhaseCosts) -> Iterator[Question]:

@@ -42,6 +42,8 @@ _SAMPLING_STEP_US = 25.0
 """Of every step of all environments: writing a row of the batch, the loop around it."""
 _ACTOR_STEP_US = 15.0
 _NATIVE_STEP_US = 25.0
+_HALF_US = 110.0
+"""Of every half of a pipelined step: its own ``recv`` and ``send``, by the learner's process."""
 _PUBLISH_US = 150.0
 """Of every update: parameters to the runners."""
 _SOFT = 6.0
@@ -207,7 +209,7 @@ def _step_us(plan: Plan, costs: PhaseCosts, batch_size: int) -> tuple[float, flo
     if plan.schedule != "pipelined":
         return acting / width, _runners_us(plan, costs, width) / width
     half = width / 2
-    half_acting = costs.acting(half) + _SAMPLING_STEP_US * env.slowness
+    half_acting = costs.acting(half) + (_SAMPLING_STEP_US + _HALF_US) * env.slowness
     half_stepping = _runners_us(plan, costs, width // 2)
     computing = (half * env.cpu_us + half_acting + 2 * WAKE_US) / costs.cores
     period = 2.0 * _soft_max(half_acting, half_stepping, computing) + half_acting / 4

@@ -91,6 +91,8 @@ class ProcessArena:
             ledger=LedgerRecord.model_validate(answer["ledger"]),
             cores_busy=answer["cores_busy"],
             lag_max=answer["lag_max"],
+            rss_bytes=int(answer.get("rss_bytes") or 0),
+            peak_bytes=int(answer.get("peak_bytes") or 0),
         )
 
     def close(self, process: int) -> None:
@@ -112,6 +114,7 @@ class ProcessArena:
             self._talks.pop(number).end()
             return _as_failed(failed.failure, while_starting=while_starting)
         except Stopped:
+            self._talks.pop(number).end()  # it is in the middle of something, and would not hear that it may go
             raise Interrupted from None
         except BaseException:  # a second Ctrl-C
             self.end()

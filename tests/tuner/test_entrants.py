@@ -82,3 +82,18 @@ def test_impalas_trajectories_are_as_long_as_the_plan_wants(machine: Machine) ->
         if run.plan.schedule == "sync":
             assert run.algo.rollout_length * run.plan.num_envs == run.algo.batch_size  # type: ignore[union-attr,operator]
     assert lengths["async"] == {20}
+
+
+def test_without_runner_processes_all_others_race(machine: Machine) -> None:
+    found = entered(machine, probed(processes="it fails in a runner process: no display"))
+    assert {one.plan.resolved_backend for one in found.candidates} == {"serial"}
+    assert [one.reason for one in found.pruned if one.name == "runner processes"] == [
+        "it fails in a runner process: no display"
+    ]
+
+
+def test_of_an_environment_that_a_process_can_have_once_there_is_one_in_each(machine: Machine) -> None:
+    found = entered(machine, probed(several="a second one fails: in use"), num_env_runners=(0, 1, 2))
+    assert {one.plan.label for one in found.candidates} == {"0x1", "1x1", "2x1"}
+    assert all(one.plan.resolved_backend in ("serial", "shm") for one in found.candidates)
+    assert "a second one fails: in use" in {one.reason for one in found.pruned}

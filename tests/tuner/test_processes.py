@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 
 from paceline.spec import RunSpec, build_spec
 from paceline.tuner.arena import Failed, Interrupted, Measured, Opened
+from paceline.tuner.probe import ProbeResult
 from paceline.tuner.processes import Bounds, ProcessArena, probe
 
 BOUNDS = Bounds(start_timeout_s=60.0, slice_timeout_s=60.0, memory_bytes=2**50)
@@ -113,7 +115,43 @@ def test_a_probe_tells_what_the_parts_cost() -> None:
     assert found.update_s > 0
     assert found.run.algo.learning_rate is not None, "what was open is filled in"
     assert "native" in found.native
-    assert told == ["the environment", "the policy and the learner"]
+    assert (found.several, found.processes) == ("yes", "yes")
+    assert told == [
+        "the environment", "several environments in one process", "the environment in a runner process",
+        "the policy and the learner",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("env", "several", "processes"),
+    [
+        ("Only", "the simulator is in use", None),
+        ("Once", "the simulator was started before", None),
+        ("DiesOfTwo", "a second environment in one process ends it: its process exited with status 9", None),
+        ("NotInRunners", None, "it fails in a runner process: .* no display here"),
+    ],
+)
+def test_a_probe_tells_what_an_environment_does_not_survive(
+    env: str, several: str | None, processes: str | None
+) -> None:
+    spec = build_spec(RunSpec, {"env": {"id": f"odd_envs:{env}"}, "algo": {"batch_size": 64, "minibatch_size": 32}})
+    told: list[str] = []
+    found = probe(
+        spec, timeout_s=120.0, memory_bytes=2**50, on_step=told.append, options={"env_s": 0.1, "learner_s": 0.1}
+    )
+    assert isinstance(found, ProbeResult), found
+    assert re.search(several or "^yes$", found.several)
+    assert re.search(processes or "^yes$", found.processes)
+    assert found.env is not None and found.env.num_steps > 1
+    assert len(told) == len(set(told)), "what is looked at again is not told again"
+
+
+def test_a_probe_of_what_breaks_after_some_steps_fails_with_what_it_raised() -> None:
+    spec = build_spec(RunSpec, {"env": {"id": "synthetic:faulty?fault=raise&at=50"}})
+    failed = probe(spec, timeout_s=60.0, memory_bytes=2**50)
+    assert isinstance(failed, Failed)
+    assert "this environment fails at step 50" in failed.message
 
 
 @pytest.mark.slow

@@ -34,6 +34,8 @@ class Measured:
         ledger: where the time went; None where it is not known.
         cores_busy: CPU seconds of the process tree per second of wall time; None where it is not known.
         lag_max: the largest lag of a fragment, in updates; None where nothing lags.
+        rss_bytes: resident memory of all its processes at the end; 0 where it is not known.
+        peak_bytes: what they held at most, shared pages counted once; 0 where it is not known.
     """
 
     sps: float
@@ -44,6 +46,8 @@ class Measured:
     ledger: LedgerRecord | None = None
     cores_busy: float | None = None
     lag_max: float | None = None
+    rss_bytes: int = 0
+    peak_bytes: int = 0
 
 
 @dataclass(frozen=True)

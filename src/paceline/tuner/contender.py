@@ -87,7 +87,7 @@ def _measure(driver: Driver, ledger: Ledger, monitor: ProcessTreeMonitor, second
         "num_iterations": num_iterations,
         "ledger": total.as_dict(),
         "cores_busy": use.cores_used,
-        "rss_bytes": use.peak_pss_bytes or use.peak_rss_bytes,
-        "memory_available_bytes": use.memory_available_bytes,
+        "rss_bytes": use.rss_bytes,
+        "peak_bytes": use.peak_pss_bytes or use.peak_rss_bytes,
         "lag_max": lag_max,
     }

@@ -104,6 +104,8 @@ def setting_of(base: RunSpec, probe: ProbeResult, machine: Machine) -> Setting:
         waits=env is not None and env.waits,
         threads_help=bool(env and env.releases_gil),
         native=None if probe.native == "yes" else probe.native,
+        processes=None if probe.processes == "yes" else probe.processes,
+        several=None if probe.several == "yes" else probe.several,
     )
 
 

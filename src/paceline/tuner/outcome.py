@@ -173,11 +173,12 @@ def _verdict(entrants: Entrants, outcome: Outcome, costs: PhaseCosts) -> tuple[s
         return ()
     slices = outcome.measured[winner]
     standing = next(one for one in outcome.decision.standings if one.candidate == winner)
+    unfit = [one for one in entrants.pruned if one.predicted_sps]
     failed = [entrants.candidates[index] for index, one in outcome.failures.items() if one.outcome == "oom"]
-    unfit = [
-        *(one for one in (*entrants.pruned, *outcome.skipped.values()) if one.predicted_sps),
-        *(Pruned(one.name, "", one.predicted_sps) for one in failed),
-    ]
+    if failed:
+        least = min(one.memory_bytes for one in failed)
+        skipped = [entrants.candidates[index] for index in outcome.skipped]
+        unfit += [Pruned(one.name, "", one.predicted_sps) for one in (*failed, *skipped) if one.memory_bytes >= least]
     return verdict_of(
         entrants.candidates[winner], standing.sps, _ledger(slices), costs,
         batch_size=entrants.runs[winner].algo.batch_size or 1, iterations=sum(one.num_iterations for one in slices),

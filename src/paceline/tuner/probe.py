@@ -1,4 +1,9 @@
-"""What the environment, the policy and the learner cost, measured in a fresh process before anything is planned."""
+"""What the environment, the policy and the learner cost, measured in a fresh process before anything is planned.
+
+Some of it is tried out that an environment need not survive: several at once in one process, native code, a runner
+process. Before each of these, the event ``step`` names it (``stage``), so that whoever started the probe knows what
+ended it, and can start it again ``without`` that.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +29,12 @@ from paceline.vector.native.support import native_reason, native_support
 
 PROBE = "paceline.tuner.probe:probe_run"
 SIZES = (1, 8, 64)
+SEVERAL, NATIVE, RUNNER = "several", "native", "runner"
+STAGES = (SEVERAL, NATIVE, RUNNER)
+"""What a probe can do without."""
 _NATIVE_ENVS = 16
 _MORE_ENVS = 3
+_RUNNER_STEPS = 3
 
 
 class ProbeResult(Record):
@@ -41,6 +50,8 @@ class ProbeResult(Record):
         row_bytes: bytes of one step of a batch.
         native: ``yes``, or one sentence that says why native code cannot step it.
         native_us: microseconds of CPU of a step in native code.
+        several: ``yes``, or one sentence that says why there is no second environment in one process.
+        processes: ``yes``, or one sentence that says why runner processes cannot have it.
         max_episode_steps: of an episode, where there is a limit.
         wall_s: seconds that the probe took.
     """
@@ -54,6 +65,8 @@ class ProbeResult(Record):
     row_bytes: int
     native: str | Literal["yes"] = "yes"
     native_us: float | None = None
+    several: str | Literal["yes"] = "yes"
+    processes: str | Literal["yes"] = "yes"
     max_episode_steps: int | None = None
     wall_s: float = Field(default=0.0, ge=0)
 
@@ -61,26 +74,42 @@ class ProbeResult(Record):
 def probe_run(request: Request, emit: Emit, more: Iterable[Request]) -> None:
     """Measure what the run ``request["spec"]`` is made of; task of :mod:`paceline.isolation.child`.
 
-    ``request["envpool"]`` says whether native code may be EnvPool's. Events: ``step`` with ``what`` it is about, then
-    ``probed`` with the :class:`ProbeResult`.
+    ``request["envpool"]`` says whether native code may be EnvPool's, ``request["without"]`` which stages are left out,
+    and why; ``env_s`` and ``learner_s`` are the seconds to spend. Events: ``step`` with ``what`` it is about and its
+    ``stage``, then ``probed`` with the :class:`ProbeResult`.
     """
     begin = time.perf_counter()
     spec = build_spec(RunSpec, request["spec"], source="probe")
     factory = env_factory(spec.env)
-    emit({"event": "step", "what": "the environment"})
-    cost = measure_env_cost(factory, budget_s=request.get("env_s", 1.0))
-    env_bytes, observation_space, action_space, limit = _look_at(factory)
-    native = _why_not_native(factory, envpool=bool(request.get("envpool")))
+    without = request.get("without") or {}
+
+    def told(what: str, stage: str = "") -> bool:
+        if stage in without:
+            return False
+        emit({"event": "step", "what": what, "stage": stage})
+        return True
+
+    told("the environment")
+    cost, observation_space, action_space, limit = _one(factory, request.get("env_s", 1.0))
+    env_bytes, several = 0, without.get(SEVERAL)
+    if told("several environments in one process", SEVERAL):
+        env_bytes, several = _several(factory)
+    native = without.get(NATIVE) or _why_not_native(factory, envpool=bool(request.get("envpool")))
     native_us = None
-    if native is None:
-        emit({"event": "step", "what": "the environment in native code"})
+    if native is None and told("the environment in native code", NATIVE):
         native_us = _native_us(factory)
-    emit({"event": "step", "what": "the policy and the learner"})
+    processes = without.get(RUNNER)
+    if told("the environment in a runner process", RUNNER):
+        processes = _why_no_runner(factory)
+    told("the policy and the learner")
     serial = {"num_env_runners": 0, "num_envs_per_env_runner": 8, "backend": "serial", "schedule": "sync",
               "inference": "learner"}  # fmt: skip
     kept = resolve_for_spaces(spec, observation_space, action_space)
     plan = kept.plan.model_copy(update=serial)
-    costs = measure_learner_costs(kept.model_copy(update={"plan": plan}), observation_space, action_space, SIZES)
+    costs = measure_learner_costs(
+        kept.model_copy(update={"plan": plan}), observation_space, action_space, SIZES,
+        budget_s=request.get("learner_s", 2.0),
+    )  # fmt: skip
     found = ProbeResult(
         run=kept,
         env=cost,
@@ -91,25 +120,74 @@ def probe_run(request: Request, emit: Emit, more: Iterable[Request]) -> None:
         row_bytes=costs.row_bytes,
         native=native or "yes",
         native_us=native_us,
+        several=several or "yes",
+        processes=processes or "yes",
         max_episode_steps=limit,
         wall_s=time.perf_counter() - begin,
     )
     emit(finite({"event": "probed", "result": found.model_dump(mode="json")}))
 
 
-def _look_at(factory: EnvFactory) -> tuple[int, gymnasium.Space[Any], gymnasium.Space[Any], int | None]:
-    """Return memory of one more environment, its spaces, and the limit of an episode."""
+def _one(
+    factory: EnvFactory, seconds: float
+) -> tuple[EnvCost | None, gymnasium.Space[Any], gymnasium.Space[Any], int | None]:
+    """Return the cost of the only environment that there need be, its spaces, and the limit of an episode."""
+    seen: list[gymnasium.Env[Any, Any]] = []
+
+    def watched() -> gymnasium.Env[Any, Any]:
+        seen.append(factory())
+        return seen[-1]
+
+    cost = measure_env_cost(watched, budget_s=seconds)
+    if cost is None:
+        _break_openly(factory, seconds)
+    one = seen[0] if seen else factory()
+    return cost, one.observation_space, one.action_space, getattr(one.spec, "max_episode_steps", None)
+
+
+def _break_openly(factory: EnvFactory, seconds: float) -> None:
+    """Step an environment that could not be measured until it raises what is wrong with it."""
+    env = _started(factory)
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+        if terminated or truncated:
+            env.reset()
+    env.close()
+
+
+def _several(factory: EnvFactory) -> tuple[int, str | None]:
+    """Return the memory of one more environment, and why there can be no second one in a process (None: there can)."""
     envs: list[gymnasium.Env[Any, Any]] = []
     try:
         envs.append(_started(factory))
         first_bytes = _held_bytes()
         envs += [_started(factory) for _ in range(_MORE_ENVS)]
-        more_bytes = max(0, _held_bytes() - first_bytes) // _MORE_ENVS
-        one = envs[0]
-        return more_bytes, one.observation_space, one.action_space, getattr(one.spec, "max_episode_steps", None)
+        return max(0, _held_bytes() - first_bytes) // _MORE_ENVS, None
+    except (Exception, SystemExit) as error:
+        return 0, f"a second environment in one process fails: {_in_a_line(error)}"
     finally:
         for env in envs:
             env.close()
+
+
+def _why_no_runner(factory: EnvFactory) -> str | None:
+    """Return why a runner process cannot build and step it, None if it can."""
+    try:
+        venv = make_vec(factory, 1, backend="shm", num_env_runners=1, infos="none", copy=False)
+        try:
+            venv.reset(seed=0)
+            for _ in range(_RUNNER_STEPS):
+                venv.step(np.asarray(venv.action_space.sample()))
+        finally:
+            venv.close()
+    except Exception as error:
+        return f"it fails in a runner process: {_in_a_line(error)}"
+    return None
+
+
+def _in_a_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _why_not_native(factory: EnvFactory, *, envpool: bool) -> str | None:

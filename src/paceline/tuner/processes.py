@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from paceline.isolation.conversation import AnswerFailed, Conversation, Failure, Stopped, Watch
@@ -13,7 +13,7 @@ from paceline.machine import thread_environment
 from paceline.measure.result import LedgerRecord
 from paceline.spec import RunSpec
 from paceline.tuner.arena import Failed, Interrupted, Measured, Opened
-from paceline.tuner.probe import PROBE, ProbeResult
+from paceline.tuner.probe import NATIVE, PROBE, RUNNER, SEVERAL, STAGES, ProbeResult
 
 CONTENDER = "paceline.tuner.contender:run_contender"
 
@@ -92,6 +92,8 @@ class ProcessArena:
             ledger=LedgerRecord.model_validate(answer["ledger"]),
             cores_busy=answer["cores_busy"],
             lag_max=answer["lag_max"],
+            rss_bytes=int(answer.get("rss_bytes") or 0),
+            peak_bytes=int(answer.get("peak_bytes") or 0),
         )
 
     def close(self, process: int) -> None:
@@ -113,6 +115,7 @@ class ProcessArena:
             self._talks.pop(number).end()
             return _as_failed(failed.failure, while_starting=while_starting)
         except Stopped:
+            self._talks.pop(number).end()  # it is in the middle of something, and would not hear that it may go
             raise Interrupted from None
         except BaseException:  # a second Ctrl-C
             self.end()
@@ -133,18 +136,20 @@ def probe(
     *,
     timeout_s: float,
     memory_bytes: int,
-    envpool: bool = False,
+    stage_timeout_s: float = 30.0,
+    options: Mapping[str, Any] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     on_step: Callable[[str], None] = lambda what: None,
     task: str = PROBE,
 ) -> ProbeResult | Failed:
-    """Measure the parts of a run in a fresh process.
+    """Measure the parts of a run in a fresh process; in another one, if the first died of what it can do without.
 
     Args:
         spec: the run.
         timeout_s: seconds that it may take.
         memory_bytes: what it may hold.
-        envpool: whether native code may be EnvPool's.
+        stage_timeout_s: seconds for each thing that it can do without.
+        options: further entries of the request, see :func:`paceline.tuner.probe.probe_run`.
         should_stop: asked several times a second.
         on_step: told what it is about.
         task: what the process does.
@@ -152,17 +157,48 @@ def probe(
     Raises:
         Interrupted: it was stopped meanwhile.
     """
-    request: dict[str, Any] = {"task": task, "spec": spec.model_dump(mode="json"), "envpool": envpool}
-    watch = Watch(timeout_s, memory_bytes, should_stop, whose="the tuner's")
-    talk = Conversation(request, watch, thread_environment(spec.plan.learner_threads or 1))
+    end_s = time.monotonic() + timeout_s
+    without: dict[str, str] = {}
+    told: set[str] = set()
+
+    def tell(what: str) -> None:
+        if what not in told:
+            told.add(what)
+            on_step(what)
+
+    while True:
+        request = {"task": task, "spec": spec.model_dump(mode="json"), "without": without, **(options or {})}
+        watch = Watch(timeout_s, memory_bytes, should_stop, whose="the tuner's")
+        found, stage = _one_probe(request, watch, end_s, stage_timeout_s, tell)
+        if isinstance(found, ProbeResult) or stage not in STAGES or stage in without or time.monotonic() >= end_s:
+            return found
+        without[stage] = f"{_WHAT_FAILED[stage]}: {found.message}"
+
+
+_WHAT_FAILED = {
+    SEVERAL: "a second environment in one process ends it",
+    NATIVE: "native code ends the process",
+    RUNNER: "it fails in a runner process",
+}
+
+
+def _one_probe(
+    request: Mapping[str, Any], watch: Watch, end_s: float, stage_timeout_s: float, tell: Callable[[str], None]
+) -> tuple[ProbeResult | Failed, str]:
+    """Return what a probe's process has found, and the stage that it was in at last."""
+    stage = ""
+    talk = Conversation(request, watch, thread_environment(request["spec"]["plan"]["learner_threads"] or 1))
     try:
         while True:
+            left_s = max(end_s - time.monotonic(), 0.1)
+            talk.watch = replace(watch, timeout_s=min(left_s, stage_timeout_s) if stage in STAGES else left_s)
             event = talk.answer()
             if event["event"] == "probed":
-                return ProbeResult.model_validate(event["result"])
-            on_step(str(event.get("what", "")))
+                return ProbeResult.model_validate(event["result"]), stage
+            stage = str(event.get("stage", ""))
+            tell(str(event.get("what", "")))
     except AnswerFailed as failed:
-        return _as_failed(failed.failure, while_starting=True)
+        return _as_failed(failed.failure, while_starting=True), stage
     except Stopped:
         raise Interrupted from None
     finally:

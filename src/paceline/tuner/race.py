@@ -10,8 +10,10 @@ out.
    moment: drift is common to both. Whoever can hardly win any more makes room.
 3. With what is left the finalists and the baselines are measured again, in fresh processes, in turns.
 
-A failure teaches: where a plan ran out of memory, all that are expected to hold as much are skipped; where two plans of
-a kind (or of two kinds of a backend) raised the same error before they could be measured, the others of it are.
+A failure teaches (:mod:`paceline.tuner.failures`). A plan that cannot be started beside others, but alone, holds
+something that there is one of on the machine: from then on there is one process at a time.
+
+No slice begins when the budget is over, but the first of all: without it there would be no answer.
 """
 
 from __future__ import annotations
@@ -26,11 +28,16 @@ from paceline.tuner.arena import Arena, Failed, Interrupted, Measured
 from paceline.tuner.belief import Belief, Floats, Slice
 from paceline.tuner.candidates import Candidate, Pruned, prior
 from paceline.tuner.decision import Decision, Weights, decide, worth
+from paceline.tuner.failures import ruled_out
+from paceline.tuner.leak import Held
 
 _SAMPLES = 1000
 _AS_LONG = 4
 """So many slices of a plan are of one length; the next ones are twice as long."""
 _LONGEST = 8
+_AA_SLICES = 4
+_CLOSING_S = 0.3
+"""What it takes to end a process that waits."""
 _RESET_S = 6.0
 """The best so far is measured again beside another if its last slice is older than this."""
 
@@ -86,6 +93,7 @@ class Outcome:
         skipped: plans that a failure of another ruled out.
         measured: index of a plan -> its slices.
         rss_bytes: index of a plan -> the most that its processes held.
+        held: index of a plan -> what they held after each slice.
         aa: the two processes of the A/A pair, if there was one.
         confirmed: indices of plans measured in fresh processes at the end.
         stopped: what ended it: ``sure``, ``budget``, ``interrupted`` or ``nothing``.
@@ -98,6 +106,7 @@ class Outcome:
     skipped: dict[int, Pruned] = field(default_factory=dict)
     measured: dict[int, list[Measured]] = field(default_factory=dict)
     rss_bytes: dict[int, int] = field(default_factory=dict)
+    held: dict[int, list[Held]] = field(default_factory=dict)
     aa: tuple[int, int] | None = None
     confirmed: set[int] = field(default_factory=set)
     stopped: str = "nothing"
@@ -157,6 +166,8 @@ class _Race:
         self._last_s: dict[int, float] = {}
         self._begin_s = arena.now_s()
         self._start_factor = 1.0  # of what starts are expected to take
+        self._one_at_a_time = False
+        self._tried_alone = False
         self.outcome = Outcome(Belief(*prior(candidates)), Decision(None), set(range(len(candidates))))
 
     def go(self) -> None:
@@ -190,6 +201,9 @@ class _Race:
     def _begin(self) -> bool:
         """Measure an A/A pair of the most promising plan that can be started."""
         for candidate in self._by_promise():
+            if self._left_s() <= 0.0:
+                self.outcome.stopped = "budget"
+                return False
             if candidate in self.outcome.eligible and self._start(candidate):
                 break
         else:
@@ -197,8 +211,12 @@ class _Race:
         first = self._open[candidate]
         if not self._slice(candidate):
             return bool(self.outcome.eligible)
+        room_bytes = self._rules.max_memory_bytes - self._held_bytes()
+        if not self._affords(candidate, _AA_SLICES) or self._expected_bytes(candidate) > room_bytes:
+            return True
         twin = self._arena.open(candidate)
         if isinstance(twin, Failed):
+            self._one_at_a_time = twin.outcome == "crash"
             return True
         self.outcome.aa = (first, twin.process)
         try:
@@ -247,7 +265,8 @@ class _Race:
     def _measure_beside_best(self, index: int) -> None:
         if index not in self._open and not self._start(index):
             return
-        self._slice(index)
+        if self._left_s() > 0.0:
+            self._slice(index)
         expected = worth(self.outcome.belief.mean, self._candidates, self._weights)
         measured = [other for other in self.outcome.measured if other in self.outcome.eligible]
         if not measured:
@@ -255,7 +274,7 @@ class _Race:
         best = max(measured, key=lambda other: expected[other])
         if best == index or self._arena.now_s() - self._last_s.get(best, -math.inf) < _RESET_S:
             return
-        if best in self._open or self._start(best):
+        if self._affords(best, 1) and (best in self._open or self._start(best)):
             self._slice(best)
 
     def _make_room(self, gain: Floats, best: int) -> None:
@@ -274,7 +293,10 @@ class _Race:
             self._close(min(others, key=lambda index: gain[index]))
 
     def _held_bytes(self) -> float:
-        return sum(self.outcome.rss_bytes.get(index) or self._candidates[index].memory_bytes for index in self._open)
+        return sum(map(self._expected_bytes, self._open))
+
+    def _expected_bytes(self, index: int) -> int:
+        return self.outcome.rss_bytes.get(index) or self._candidates[index].memory_bytes
 
     # --- 3: the finalists, in fresh processes
 
@@ -287,13 +309,15 @@ class _Race:
         for turn in range(self._rules.confirmations):
             order = finalists if turn % 2 == 0 else finalists[::-1]
             for index in order:
-                if index in self.outcome.eligible and self._affords(index):
+                if index in self.outcome.eligible and self._affords(index, 2 + 2 * len(self._open)):
                     self._start(index)
             present = [index for index in order if index in self._open]
-            for index in [*present, *reversed(present)]:
-                if index in self._open:
-                    self._slice(index)
-            self.outcome.confirmed.update(index for index in present if index in self._open)
+            turns = [*present, *reversed(present)]
+            for done, index in enumerate(turns):
+                left_s = self._left_s()
+                in_time = index in self._open and self._shortest_s(index) <= left_s
+                if in_time and self._slice(index, most_s=left_s / (len(turns) - done)):
+                    self.outcome.confirmed.add(index)
             self.close_all()
         self.decide()
 
@@ -306,16 +330,34 @@ class _Race:
         chosen = [decision.winner, *(index for index in likely if index != decision.winner)][: self._rules.finalists]
         return [*chosen, *(index for index in self._baselines if index not in chosen)]
 
-    def _affords(self, index: int) -> bool:
-        left_s = self._begin_s + self._rules.budget_s - self._arena.now_s()
-        one = self._candidates[index]
-        return left_s >= self._start_factor * one.start_s + 2 * max(self._rules.slice_s, one.iteration_s)
+    def _affords(self, index: int, slices: int) -> bool:
+        """Return whether there is time for a process of a plan and so many slices."""
+        start_s = self._start_factor * self._candidates[index].start_s
+        return self._left_s() >= start_s + slices * self._shortest_s(index)
+
+    def _left_s(self) -> float:
+        """Return the seconds left of the budget, what ending the processes takes not counted."""
+        return self._begin_s + self._rules.budget_s - self._arena.now_s() - _CLOSING_S * len(self._open)
+
+    def _shortest_s(self, index: int) -> float:
+        """Return how long the shortest slice of a plan takes: as measured, or else as expected."""
+        walls = [piece.wall_s for piece in self.outcome.measured.get(index, ())]
+        return min(walls) if walls else max(self._rules.slice_s, self._candidates[index].iteration_s)
 
     # --- processes
 
     def _start(self, index: int) -> bool:
+        """Start a process for a plan and return whether that worked."""
+        self._make_way(index)
         begin_s = self._arena.now_s()
         opened = self._arena.open(index)
+        if isinstance(opened, Failed) and self._open and self._may_work_alone(opened):
+            self.close_all()
+            begin_s = self._arena.now_s()
+            again = self._arena.open(index)
+            self._tried_alone = self._tried_alone or opened.outcome == "crash"
+            self._one_at_a_time = opened.outcome == "crash" and not isinstance(again, Failed)
+            opened = again
         if isinstance(opened, Failed):
             self._failed(index, opened)
             return False
@@ -326,20 +368,38 @@ class _Race:
         self._tell("opened", index)
         return True
 
-    def _slice(self, index: int, process: int | None = None) -> bool:
+    def _make_way(self, index: int) -> None:
+        """End processes that a plan's cannot be beside; those that waited longest first."""
+        room_bytes = self._rules.max_memory_bytes - self._expected_bytes(index)
+        while self._open and (self._one_at_a_time or self._held_bytes() > room_bytes):
+            self._close(min(self._open, key=lambda other: self._last_s.get(other, -math.inf)))
+
+    def _may_work_alone(self, failed: Failed) -> bool:
+        """Return whether a failure may be that of others that wait beside: they hold the memory, a port, a licence."""
+        return failed.outcome == "oom" or (failed.outcome == "crash" and not self._tried_alone)
+
+    def _slice(self, index: int, process: int | None = None, *, most_s: float = math.inf) -> bool:
         """Measure a slice and return whether that worked."""
         number = self._open[index] if process is None else process
-        measured = self._arena.measure(number, self._slice_s(index))
+        measured = self._arena.measure(number, min(self._slice_s(index), max(most_s, self._rules.slice_s)))
         if isinstance(measured, Failed):
             if number == self._open.get(index):
                 del self._open[index]
-            self._failed(index, measured)
+            if measured.outcome == "oom" and self._open:  # the others may have held most of it
+                self.close_all()
+            else:
+                self._failed(index, measured)
             return False
+        self.outcome.rss_bytes[index] = max(self.outcome.rss_bytes.get(index, 0), measured.peak_bytes)
+        self.outcome.held.setdefault(index, []).append(Held(number, measured.num_env_steps, measured.rss_bytes))
+        is_first = index not in self.outcome.measured
         self.outcome.measured.setdefault(index, []).append(measured)
         self.outcome.belief.learn(Slice(index, number, measured.time_s, math.log(measured.sps), measured.wall_s))
         self._last_s[index] = self._arena.now_s()
         self._tell("measured", index, measured=measured)
         self._check_lag(index, measured)
+        if is_first and self.outcome.failures:
+            self._learn_from_failures()
         return True
 
     def _check_lag(self, index: int, measured: Measured) -> None:
@@ -364,42 +424,21 @@ class _Race:
         self.outcome.failures[index] = failed
         self.outcome.eligible.discard(index)
         self._tell("failed", index, failed=failed)
-        for other, reason in self._ruled_out(index, failed).items():
-            self.outcome.eligible.discard(other)
-            skipped = self._candidates[other]
-            expected = skipped.predicted_sps if failed.outcome == "oom" else None
-            self.outcome.skipped[other] = Pruned(skipped.name, reason, expected)
-            self._tell("skipped", other, note=reason)
+        self._learn_from_failures()
 
-    def _ruled_out(self, index: int, failed: Failed) -> dict[int, str]:
-        """Return the plans that a failure rules out, and why; those measured already are not among them."""
-        one = self._candidates[index]
-        rest = [other for other in self.outcome.eligible if other not in self.outcome.measured]
-        if failed.outcome == "oom":
-            return {
-                other: f"{one.name} ran out of memory, and this is expected to hold as much"
-                for other in rest
-                if self._candidates[other].memory_bytes >= one.memory_bytes
-            }
-        if not failed.while_starting:
-            return {}
-        alike = [
-            other
-            for other, before in self.outcome.failures.items()
-            if (before.outcome, before.error_type, before.while_starting)
-            == (failed.outcome, failed.error_type, failed.while_starting)
-        ]
-        for depth, what in ((1, "backend"), (3, "kind")):  # of its backend alone if no kind of that works
-            family = one.kind[:depth]
-            failing = [other for other in alike if self._candidates[other].kind[:depth] == family]
-            kinds = {self._candidates[other].kind for other in failing}
-            worked = any(self._candidates[other].kind[:depth] == family for other in self.outcome.measured)
-            if worked or len(failing) < 2 or (what == "backend" and len(kinds) < 2):
-                continue
-            names = " and ".join(self._candidates[other].name for other in failing[:2])
-            reason = f"{names} failed alike ({failed.error_type or failed.outcome}), and this is of the same {what}"
-            return {other: reason for other in rest if self._candidates[other].kind[:depth] == family}
-        return {}
+    def _learn_from_failures(self) -> None:
+        """Leave out what failures rule out; what a plan that works speaks for may win again."""
+        outcome = self.outcome
+        out = ruled_out(self._candidates, outcome.failures, outcome.measured)
+        for index in [index for index in outcome.skipped if index not in out and index not in outcome.measured]:
+            del outcome.skipped[index]
+            outcome.eligible.add(index)
+        for index, reason in out.items():
+            is_new = index not in outcome.skipped
+            outcome.eligible.discard(index)
+            outcome.skipped[index] = Pruned(self._candidates[index].name, reason)
+            if is_new:
+                self._tell("skipped", index, note=reason)
 
     def _tell(
         self,

@@ -34,6 +34,7 @@ class Setting:
         threads_help: whether other Python threads run meanwhile.
         native: None if native code can step it, else one sentence that says why not.
         processes: None if it can be built in another process, else one sentence that says why not.
+        several: None if there can be more than one in a process, else one sentence that says why not.
     """
 
     algo: str
@@ -46,6 +47,7 @@ class Setting:
     threads_help: bool = False
     native: str | None = "no native code for it"
     processes: str | None = None
+    several: str | None = None
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,20 @@ def all_plans(setting: Setting, axes: Axes | None = None) -> tuple[list[SizedPla
                 plan = plan.for_algorithm(setting.algo)
             except (ValidationError, PlanError):
                 continue  # what the rules of plans refuse is no plan
+            if setting.several is not None and backend != "native" and envs_in_process(plan) > 1:
+                pruned["more than one environment in a process"] = setting.several
+                continue
             sized = sized_plan(setting, plan)
             if isinstance(sized, SizedPlan):
                 found.append(sized)
             else:
                 pruned[SizedPlan(plan, setting.batch_size).name] = sized
     return found, [Pruned(name, reason) for name, reason in pruned.items()]
+
+
+def envs_in_process(plan: Plan) -> int:
+    """Return how many environments one process holds."""
+    return plan.num_envs_per_env_runner if plan.resolved_backend in ("shm", "pipe") else plan.num_envs
 
 
 def _kinds(setting: Setting, axes: Axes) -> Iterator[tuple[str, str, str]]:

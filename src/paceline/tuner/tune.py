@@ -255,7 +255,7 @@ class _Tuning:
                 self._spec.base,
                 timeout_s=_PROBE_TIMEOUT_S,
                 memory_bytes=self._limit_bytes,
-                envpool="native" in (self._spec.backends or ()),
+                options={"envpool": "native" in (self._spec.backends or ())},
                 should_stop=self._should_stop,
                 on_step=self._display.probing,
             )

@@ -272,6 +272,7 @@ def _add_tune(commands: Any) -> None:
         "  paceline tune CartPole-v1 --budget-minutes 2 --out runs/tuned\n"
         "  paceline tune my_file:MyEnv --algo impala --objective frugal --max-cores 4\n"
         "  paceline tune HalfCheetah-v5 --backends serial,shm --num-envs-per-env-runner 4,8,16\n"
+        "  paceline tune CartPole-v1 --try-batch-sizes 2048,4096 --try-num-epochs 5 --verify-learning\n"
         "  paceline train HalfCheetah-v5 --plan runs/tuned/plan.yaml",
     )
     _add_run_options(parser)
@@ -279,12 +280,27 @@ def _add_tune(commands: Any) -> None:
     parser.add_argument("--budget-minutes", type=_number, metavar="M", help="minutes for all of it (default 5)")
     parser.add_argument(
         "--objective",
-        choices=("fastest", "balanced", "frugal"),
-        help="fastest: speed alone; balanced, frugal: cores and memory have a price (default fastest)",
+        metavar="WHAT",
+        help="fastest: speed alone (the default); balanced, frugal: cores and memory have a price; or the price of "
+        "each: cores=1 takes twice the cores only for twice the speed, cores=0.5,memory=0.1 is milder",
     )
     parser.add_argument("--backends", metavar="B,B,..", help="of serial, shm, thread, native (default all that suit)")
     parser.add_argument("--num-env-runners", metavar="R,R,..", help="numbers of runners to try")
     parser.add_argument("--num-envs-per-env-runner", metavar="E,E,..", help="environments in each to try")
+    parser.add_argument("--learner-threads", metavar="T,T,..", help="threads of the learner to try, e.g. 1,2")
+    parser.add_argument("--devices", metavar="D,D,..", help="of cpu, gpu: devices of the learner to try")
+    for what, example in (("batch-sizes", "2048,4096"), ("minibatch-sizes", "128,256"), ("num-epochs", "4,5")):
+        parser.add_argument(
+            f"--try-{what}",
+            metavar="N,N,..",
+            help=f"what else to try with the winner, e.g. {example}; learns differently",
+        )
+    parser.add_argument(
+        "--verify-learning",
+        action="store_true",
+        help="before one of these is recommended, train with it and without it: 3 seeds each, after the budget",
+    )
+    parser.add_argument("--verify-minutes", type=_number, metavar="M", help="training of each of the two (default 1)")
     parser.add_argument("--again", action="store_true", help="measure, even if the same was tuned here before")
     parser.add_argument("--max-cores", type=_whole_number, metavar="C", help="runners that a plan may have")
     parser.add_argument("--max-memory-gib", type=_number, metavar="G", help="memory that a plan may hold")

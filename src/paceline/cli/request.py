@@ -120,6 +120,10 @@ _TUNED = ("backend", "num_env_runners", "num_envs_per_env_runner", "inference", 
 """Fields of a plan that a tuning chooses."""
 
 
+_TRIED = ("try_batch_sizes", "try_minibatch_sizes", "try_num_epochs")
+"""Lists of values that change what is learned."""
+
+
 def tune_data(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return a tuning's nested data; ``--config`` holds a run, or a whole tuning as its ``spec.yaml`` does."""
     from paceline.spec import load_yaml
@@ -141,10 +145,14 @@ def tune_data(arguments: argparse.Namespace) -> dict[str, Any]:
         "max_cores": arguments.max_cores,
         "max_memory_bytes": None if arguments.max_memory_gib is None else int(arguments.max_memory_gib * 2**30),
     }
+    options["verify_learning"] = arguments.verify_learning or None
+    options["verify_minutes"] = arguments.verify_minutes
+    if arguments.devices is not None:
+        options["devices"] = [name.strip() for name in arguments.devices.split(",")]
     backends = arguments.backends or arguments.backend
     if backends is not None:
         options["backends"] = [name.strip() for name in backends.split(",")]
-    for field in ("num_env_runners", "num_envs_per_env_runner"):
+    for field in ("num_env_runners", "num_envs_per_env_runner", "learner_threads", *_TRIED):
         text = getattr(arguments, field)
         options[field] = None if text is None else _numbers(field, text)
     return {**data, "base": base, **{key: value for key, value in options.items() if value is not None}}

@@ -117,6 +117,45 @@ class WhatIf(Record):
     sentence: str
 
 
+LearningAnswer = Literal["as well", "worse", "cannot tell"]
+
+
+class LearningCheck(Record):
+    """Whether something that changes what is learned also learns as well by the clock.
+
+    Attributes:
+        what: the change.
+        answer: what the comparison says.
+        returns: of each seed the return at the end, of the run as asked for and of the changed one.
+        difference: 95 % interval (each side) of what the changed one learns more, in units of what the other learns.
+        seconds: of training of each run.
+        sentence: all of it, for people.
+    """
+
+    what: str
+    answer: LearningAnswer
+    returns: tuple[tuple[float, float], ...] = ()
+    difference: tuple[float, float] | None = None
+    seconds: float = 0.0
+    sentence: str
+
+
+class Recommended(Record):
+    """A change of what is learned that was verified, and is recommended with the winner's plan.
+
+    Attributes:
+        what: the change.
+        change: of the winner's speed, as a share.
+        algo: the algorithm with it.
+        options: of ``paceline train``, beside ``--plan plan.yaml``.
+    """
+
+    what: str
+    change: float
+    algo: dict[str, Any]
+    options: str
+
+
 class TuneRecord(Record):
     """A tuning.
 
@@ -131,6 +170,8 @@ class TuneRecord(Record):
         bound: what holds the winner back, one word: ``env-bound``, ``learner-bound`` .. ; empty where it is not known.
         verdict: what that means, two sentences.
         what_ifs: what one change or another would give.
+        learning_checks: comparisons of what learns differently with what was asked for.
+        recommended: what learns differently, is faster, and was found to learn as well; None where there is nothing.
         notes: what a reader should know.
     """
 
@@ -144,6 +185,8 @@ class TuneRecord(Record):
     bound: str = ""
     verdict: tuple[str, ...] = ()
     what_ifs: tuple[WhatIf, ...] = ()
+    learning_checks: tuple[LearningCheck, ...] = ()
+    recommended: Recommended | None = None
     notes: tuple[str, ...] = ()
 
 

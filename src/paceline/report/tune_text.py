@@ -83,14 +83,31 @@ def _reasons(tune: TuneRecord) -> list[str]:
     }
     if decision.stopped in ended and not decision.certain:
         sentences.append(ended[decision.stopped])
-    return [*sentences, *tune.notes]
+    return [*sentences, *_learning(tune), *tune.notes]
+
+
+def _learning(tune: TuneRecord) -> list[str]:
+    """Say what is faster but learns differently, and whether it was found to learn as well."""
+    if tune.recommended is not None:
+        one = tune.recommended
+        told = f"{one.what[0].lower()}{one.what[1:]}: {one.change:+.0%}"
+        return [f"With it, {told}; it was found to learn as well. Train with {one.options}."]
+    faster = [one for one in tune.what_ifs if one.learns_differently and one.ci95 is not None and one.ci95[0] > 0.0]
+    if not faster or tune.learning_checks:
+        return []
+    best = max(faster, key=lambda one: one.change)
+    return [
+        f"{best.what}: {best.change:+.0%}, but it learns differently and is not recommended unverified; "
+        f"--verify-learning trains with and without it."
+    ]
 
 
 def _what_if_section(tune: TuneRecord) -> list[str]:
     if not tune.what_ifs:
         return []
     lines = heading("What would change it")
-    return lines + [line for one in tune.what_ifs for line in paragraph(one.sentence, bullet="- ")]
+    sentences = [one.sentence for one in tune.what_ifs] + [one.sentence for one in tune.learning_checks]
+    return lines + [line for sentence in sentences for line in paragraph(sentence, bullet="- ")]
 
 
 def _measured_section(tune: TuneRecord) -> list[str]:

@@ -82,7 +82,7 @@ class Pruned:
 def prior(candidates: Sequence[Candidate]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return what is believed before anything is measured: mean of log SPS ``[n]`` and covariance ``[n, n]``."""
     mean = np.log([candidate.predicted_sps for candidate in candidates])
-    kinds = [candidate.kind for candidate in candidates]
+    kinds = [(c.kind, c.plan.learner_threads, c.plan.device) for c in candidates]
     shapes = np.array([[_doublings(c.plan.num_env_runners), _doublings(c.plan.num_envs_per_env_runner)]
                        for c in candidates])  # fmt: skip
     same_kind = np.array([[one == other for other in kinds] for one in kinds], np.float64)

@@ -41,6 +41,30 @@ OBJECTIVES: Mapping[str, Weights] = {
 """Weights by name."""
 
 
+def weights_of(objective: str) -> Weights:
+    """Return the weights of an objective: ``fastest``, ``balanced``, ``frugal``, or ``cores=0.5,memory=0.1``.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if objective in OBJECTIVES:
+        return OBJECTIVES[objective]
+    given: dict[str, float] = {}
+    for part in objective.split(","):
+        name, _, text = part.partition("=")
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if name.strip() not in ("cores", "memory") or not 0.0 <= value <= 10.0:
+            raise ValueError(
+                f"expected fastest, balanced, frugal, or weights between 0 and 10 such as cores=0.5,memory=0.1, got "
+                f"{objective!r}"
+            )
+        given[name.strip()] = value
+    return Weights(**given)
+
+
 @dataclass(frozen=True)
 class Standing:
     """How one plan stands.

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from paceline.tuner.decision import OBJECTIVES, Decision, Weights, decide
+from paceline.tuner.decision import Decision, Weights, decide, weights_of
 from paceline.tuner.entrants import Entrants
 from paceline.tuner.probe import ProbeResult
 from paceline.tuner.race import Event, Outcome
@@ -74,7 +74,7 @@ class PlainDisplay:
 
     def begin(self, spec: TuneSpec) -> None:
         """Tell what is tuned."""
-        self._race.weights = OBJECTIVES[spec.objective]
+        self._race.weights = weights_of(spec.objective)
         self.message(opening_text(spec))
 
     def probing(self, what: str) -> None:
@@ -131,7 +131,7 @@ class LiveDisplay:
 
     def begin(self, spec: TuneSpec) -> None:
         """Tell what is tuned and start drawing."""
-        self._race.weights = OBJECTIVES[spec.objective]
+        self._race.weights = weights_of(spec.objective)
         self.message(opening_text(spec))
         self._live.start()
 

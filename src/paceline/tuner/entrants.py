@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paceline.errors import PlanError
 from paceline.isolation.memory import size_text
 from paceline.machine import Machine
 from paceline.spec import Plan, PPOSpec, RunSpec
 from paceline.tuner.candidates import Candidate, Pruned
+from paceline.tuner.learners import LearnerKind, learner_kinds
 from paceline.tuner.phases import PhaseCosts, predict
 from paceline.tuner.probe import ProbeResult
 from paceline.tuner.space import Setting, SizedPlan, all_plans
@@ -66,10 +68,12 @@ def enter(
     setting = setting_of(base, probe, machine)
     costs = costs_of(probe, machine)
     plans, pruned = all_plans(setting, spec.axes)
+    learners, unusable = learner_kinds(spec, base, machine)
+    pruned += unusable
     candidates, runs, changes = [], [], []
-    for sized in plans:
-        run = run_of(base, sized)
-        candidate = _candidate_of(sized, run, costs)
+    for sized, learner in itertools.product(plans, learners):
+        run = learner.applied(run_of(base, sized))
+        candidate = _candidate_of(sized, run, costs, learner)
         if candidate.memory_bytes > memory_bytes:
             held, limit = size_text(candidate.memory_bytes), size_text(memory_bytes)
             reason = f"its processes would hold about {held}, and the limit is {limit}"
@@ -137,18 +141,21 @@ def run_of(base: RunSpec, sized: SizedPlan) -> RunSpec:
     return base.model_copy(update={"plan": plan, "algo": algo.model_copy(update=changed)})
 
 
-def _candidate_of(sized: SizedPlan, run: RunSpec, costs: PhaseCosts) -> Candidate:
+def _candidate_of(sized: SizedPlan, run: RunSpec, costs: PhaseCosts, learner: LearnerKind) -> Candidate:
     updates = getattr(run.algo, "updates_per_iteration", None) or 1
+    costs = replace(costs, update_s=costs.update_s / learner.speed)
     expected = predict(run.plan, costs, batch_size=sized.batch_size, updates_per_iteration=updates)
+    # Where the learner is another than the one that was measured, what it takes is assumed.
+    assumed = 1e-6 * expected.update_us * expected.sps if learner.mark else 0.0
     return Candidate(
-        name=sized.name,
+        name=f"{sized.name}{learner.mark}",
         plan=run.plan,
         predicted_sps=expected.sps,
         cores=expected.cores,
         memory_bytes=expected.memory_bytes,
         start_s=expected.start_s + expected.iteration_s,
         iteration_s=expected.iteration_s,
-        unknown=expected.unknown,
+        unknown=min(1.0, expected.unknown + assumed),
         together=expected.together,
     )
 

@@ -1,10 +1,10 @@
 """What the failures of some plans tell of others.
 
-Where a plan ran out of memory, all that are expected to hold as much are ruled out. Where two plans of a kind, or of two
-kinds of a backend, failed alike, those are that are as large or larger, in every way in which size may be the cause:
-environments in a process, runners, environments in all. A way is out of the question once a plan that is as large has
-been measured. So a limit of the environment (four to a process, two licences) costs a few failures, and so does a
-backend that does not work at all.
+Where a plan ran out of memory, all that are expected to hold as much are ruled out. Where two plans of a kind, or of
+two kinds of a backend, failed alike, those are that are as large or larger, in every way in which size may be the
+cause: environments in a process, runners, environments in all. A way is out of the question once a plan that is as
+large has been measured. So a limit of the environment (four to a process, two licences) costs a few failures, and so
+does a backend that does not work at all.
 """
 
 from __future__ import annotations

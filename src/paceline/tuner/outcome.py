@@ -11,7 +11,16 @@ import yaml
 
 from paceline.measure.result import ExperimentConfig, IterationRecord, LedgerRecord, RunResult
 from paceline.measure.throughput import summarize, total_ledger
-from paceline.measure.tune_result import NoiseFloor, PlanStanding, TuneDecision, TuneRecord, TuneResults, WhatIf
+from paceline.measure.tune_result import (
+    LearningCheck,
+    NoiseFloor,
+    PlanStanding,
+    Recommended,
+    TuneDecision,
+    TuneRecord,
+    TuneResults,
+    WhatIf,
+)
 from paceline.tuner.arena import Measured
 from paceline.tuner.belief import Belief
 from paceline.tuner.candidates import Pruned
@@ -32,6 +41,8 @@ def record_of(
     wall_s: float,
     costs: PhaseCosts,
     what_ifs: tuple[WhatIf, ...] = (),
+    learning_checks: tuple[LearningCheck, ...] = (),
+    recommended: Recommended | None = None,
 ) -> TuneRecord:
     """Return what is kept of a tuning."""
     bound, *sentences = _verdict(entrants, outcome, costs) or ("",)
@@ -60,6 +71,8 @@ def record_of(
         bound=bound,
         verdict=tuple(sentences),
         what_ifs=what_ifs,
+        learning_checks=learning_checks,
+        recommended=recommended,
     )
 
 
@@ -78,6 +91,9 @@ def plan_text(results: TuneResults) -> str:
     lines = [f"# {winner.name}: {winner.sps or 0:,.0f} steps/s", f"# {info.env_id}, {info.algo}"]
     if winner.batch_size:
         lines.append(f"# batch size {winner.batch_size}")
+    if tune.recommended is not None:
+        one = tune.recommended
+        lines.append(f"# found to learn as well, {one.change:+.0%}: {one.options}")
     lines += [f"# machine {info.machine_fingerprint}", f"# {info.timestamp}"]
     text: str = yaml.safe_dump({"plan": dict(winner.plan)}, sort_keys=False, allow_unicode=True)
     return "\n".join(" ".join(line.split()) for line in lines) + "\n" + text

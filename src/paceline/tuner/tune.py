@@ -6,8 +6,9 @@ a tuning that was interrupted: what is known by then is an answer, and how sure 
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,19 +20,21 @@ from paceline.isolation.interrupts import Interrupts
 from paceline.machine import Machine, detect_machine
 from paceline.measure.result import ExperimentInfo
 from paceline.measure.store import RunFolder, default_out
-from paceline.measure.tune_result import TuneResults, WhatIf
+from paceline.measure.tune_result import LearningCheck, Recommended, TuneResults, WhatIf
 from paceline.spec import EnvSpec, RunSpec, build_spec
 from paceline.tuner.arena import Arena, Failed, Interrupted
 from paceline.tuner.cache import Cache, Found
-from paceline.tuner.decision import OBJECTIVES
+from paceline.tuner.decision import TIE, weights_of
 from paceline.tuner.entrants import Entrants, costs_of, enter
+from paceline.tuner.learning_check import check_learning
 from paceline.tuner.lock import only_tuner
 from paceline.tuner.outcome import experiments_of, plan_text, record_of
 from paceline.tuner.probe import ProbeResult
 from paceline.tuner.processes import Bounds, ProcessArena, probe
 from paceline.tuner.race import Event, Outcome, Rules, race
 from paceline.tuner.spec import TuneSpec
-from paceline.tuner.what_ifs import answer, questions
+from paceline.tuner.variants import options_of, variants
+from paceline.tuner.what_ifs import Question, answer, questions
 
 MEMORY_SHARE = 0.8
 """Share of the machine's memory that the processes of all contenders together may hold."""
@@ -39,6 +42,8 @@ START_TIMEOUT_S = 120.0
 SLICE_TIMEOUT_S = 120.0
 _PROBE_TIMEOUT_S = 300.0
 _LEAST_RACE_S = 5.0
+_MOST_CHECKS = 2
+"""Changes of what is learned that are trained with before the tuning gives up on them."""
 WHAT_IF_SHARE = 0.12
 """Share of the budget that is left for questions about the winner."""
 _LEAST_FOR_WHAT_IFS_S = 90.0
@@ -216,31 +221,72 @@ class _Tuning:
                 entrants.candidates,
                 self._rules(),
                 baselines=entrants.baselines,
-                weights=OBJECTIVES[self._spec.objective],
+                weights=weights_of(self._spec.objective),
                 seed=self._spec.base.seed,
                 on_event=lambda event, so_far: self._on_event(event, so_far, entrants),
             )
         finally:
             arena.end()
-        return self._save(found, entrants, outcome, self._what_ifs(found, entrants, outcome))
+        what_ifs, asked = self._what_ifs(found, entrants, outcome)
+        checks, recommended = self._learning_checks(entrants, outcome, what_ifs, asked)
+        return self._save(found, entrants, outcome, what_ifs=what_ifs, learning_checks=checks, recommended=recommended)
 
-    def _what_ifs(self, found: ProbeResult, entrants: Entrants, outcome: Outcome) -> tuple[WhatIf, ...]:
+    def _learning_checks(
+        self, entrants: Entrants, outcome: Outcome, what_ifs: Sequence[WhatIf], asked: Sequence[Question]
+    ) -> tuple[tuple[LearningCheck, ...], Recommended | None]:
+        """Let what learns differently and is faster train beside the winner, the fastest first, until one passes."""
+        winner = outcome.decision.winner
+        faster = [
+            (one, question)
+            for one, question in zip(what_ifs, asked, strict=True)
+            if one.learns_differently and question.run is not None and one.ci95 is not None and one.ci95[0] > 0.0
+            and one.change > TIE
+        ]  # fmt: skip
+        checks: list[LearningCheck] = []
+        if winner is None or not self._spec.verify_learning:
+            return (), None
+        for one, question in sorted(faster, key=lambda pair: -pair[0].change)[:_MOST_CHECKS]:
+            assert question.run is not None
+            minutes = self._spec.verify_minutes
+            self._display.message(f"{question.what}: training with and without it, {minutes:g} min each")
+            try:
+                check = check_learning(
+                    question.what, entrants.runs[winner], question.run, minutes=minutes,
+                    memory_bytes=self._memory_bytes, should_stop=self._should_stop, on_line=self._display.message,
+                )  # fmt: skip
+            except Interrupted:
+                break
+            self._note("learning", **check.model_dump(mode="json"))
+            checks.append(check)
+            if check.answer == "as well":
+                algo = question.run.algo.model_dump(mode="json")
+                options = options_of(entrants.runs[winner], question.run)
+                return tuple(checks), Recommended(what=question.what, change=one.change, algo=algo, options=options)
+        return tuple(checks), None
+
+    def _what_ifs(
+        self, found: ProbeResult, entrants: Entrants, outcome: Outcome
+    ) -> tuple[tuple[WhatIf, ...], list[Question]]:
+        """Return what would change the winner's speed, and the question behind each answer."""
         winner = outcome.decision.winner
         if winner is None or outcome.stopped == "interrupted":
-            return ()
+            return (), []
         one = entrants.candidates[winner]
-        asked = questions(entrants, winner, found, self._machine)
+        share = min(0.99, found.update_s / (found.run.algo.batch_size or 1) * one.predicted_sps)
+        tried = variants(self._spec, entrants.runs[winner], share)
+        asked = [*tried, *questions(entrants, winner, found, self._machine)]
         self._display.probing("what would change it")
         slices_s = 4 * max(1.0, one.iteration_s)
-        return answer(
+        answers = answer(
             asked,
             entrants.runs[winner],
             outcome.belief,
             winner,
             lambda runs: ProcessArena(runs, self._bounds, self._should_stop),
-            self._left_s if self._reserve_s() else lambda: 0.0,
+            (lambda: math.inf) if tried else self._left_s if self._reserve_s() else lambda: 0.0,
             one.start_s + slices_s,
         )
+        return answers, asked
 
     def _left_s(self) -> float:
         return 60.0 * self._spec.budget_minutes - (time.monotonic() - self._begin_s)
@@ -297,9 +343,7 @@ class _Tuning:
             self._display.message("Stopping and saving the best so far; press Ctrl-C again to leave at once.")
         return self._interrupts.requested
 
-    def _save(
-        self, found: ProbeResult, entrants: Entrants, outcome: Outcome, what_ifs: tuple[WhatIf, ...]
-    ) -> TuneResults:
+    def _save(self, found: ProbeResult, entrants: Entrants, outcome: Outcome, **found_out: Any) -> TuneResults:
         costs = costs_of(found, self._machine)
         wall_s = time.monotonic() - self._begin_s
         results = TuneResults(
@@ -317,7 +361,7 @@ class _Tuning:
                 complete=outcome.stopped != "interrupted",
             ),
             experiments=experiments_of(entrants, outcome),
-            tune=record_of(self._spec, found, entrants, outcome, wall_s, costs, what_ifs),
+            tune=record_of(self._spec, found, entrants, outcome, wall_s, costs, **found_out),
         )
         self._folder.write_results(results)
         if results.tune.decision.winner is not None:

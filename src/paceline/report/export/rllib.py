@@ -32,7 +32,7 @@ def render(source: ExportSource) -> str:
     env = env_code(run.env, "rllib")
     is_ppo = isinstance(algo, PPOSpec)
     name = "PPO" if is_ppo else "IMPALA"
-    num_learners = 0 if is_ppo or not plan.num_env_runners else 1
+    learns_apart = not is_ppo and plan.num_env_runners > 0
     what = (
         f"{name} of RLlib (new API stack) with the settings of a plan that paceline measured: python FILE "
         f"[ITERATIONS], {DEFAULT_ITERATIONS} iterations by default. It prints the speed of every iteration. pip "
@@ -51,8 +51,8 @@ def render(source: ExportSource) -> str:
         hidden_sizes=list(algo.network.hidden_sizes or ()),
         rollout_fragment_length=length,
         vf_loss_coeff=algo.vf_coef / 2 if is_ppo else algo.vf_coef,
-        num_learners=num_learners,
-        num_cpus=plan.num_env_runners * plan.runner_threads + num_learners + 1,
+        learns_apart=learns_apart,
+        num_cpus=plan.num_env_runners * plan.runner_threads + learns_apart + 1,
         learner_threads=plan.learner_threads or 1,
         num_gpus=1 if plan.device == "gpu" else 0,
         seed=run.seed,

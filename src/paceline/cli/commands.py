@@ -280,12 +280,35 @@ def _print_evaluation(
 
 
 def run_export(arguments: argparse.Namespace) -> int:
-    """Write a trained policy in a form that needs neither JAX nor paceline."""
+    """Write a measured plan for another program to run, or a trained policy as plain arrays."""
+    if arguments.to == "numpy":
+        return _export_policy(arguments)
+    from paceline.report.export import export_text, how_to_run
+
+    if arguments.checkpoint is not None:
+        raise RequestError(
+            f"expected --checkpoint with --to numpy, which exports a policy, got it with --to {arguments.to}; leave it "
+            f"out"
+        )
+    text = export_text(Path(arguments.folder), arguments.to)
+    if arguments.out is None:
+        print(text, end="")
+        return 0
+    from paceline.measure.store import write_atomically
+
+    write_atomically(Path(arguments.out), text.encode(), advice="give another --out")
+    print(f"wrote {arguments.out}   ({how_to_run(arguments.to, shlex.quote(arguments.out))})")
+    return 0
+
+
+def _export_policy(arguments: argparse.Namespace) -> int:
     from paceline.spec import Plan
     from paceline.training.policy import Policy, find_checkpoint
     from paceline.training.runtime import set_up_jax
 
-    checkpoint = find_checkpoint(Path(arguments.folder), arguments.checkpoint)
+    if arguments.out is None:
+        raise RequestError("expected --out with --to numpy, which writes a binary file; give --out policy.npz")
+    checkpoint = find_checkpoint(Path(arguments.folder), arguments.checkpoint or "best")
     set_up_jax(Plan(learner_threads=1, device="cpu"))
     path = Policy.load(checkpoint.path).export(arguments.out)
     print(f"wrote {path} ({path.stat().st_size:,} bytes) from {checkpoint.path}")

@@ -34,7 +34,7 @@ examples:
   paceline report runs/sweep
   paceline compare runs/ppo runs/impala
   paceline evaluate runs/cartpole --episodes 100
-  paceline export runs/cartpole --to numpy --out policy.npz
+  paceline export runs/tuned --to rllib --out train_rllib.py
 
 ENV is a Gymnasium id (HalfCheetah-v5), package.module:Id-v0, package.module:callable or a synthetic environment
 (synthetic:busy?us=100). `paceline COMMAND --help` explains a command.
@@ -435,15 +435,32 @@ def _add_export(commands: Any) -> None:
         commands,
         "export",
         run_export,
-        "numpy: one .npz of arrays named by layer, and JSON text on activation, spaces and normalisation; "
-        "examples/numpy_policy.py\nreads it.\n"
+        "yaml: a whole run for `paceline train --config`. rllib, sb3: a Python script that trains with RLlib (ppo,\n"
+        "impala) or Stable-Baselines3 (ppo, a2c). gymnasium: one with the paceline.make_vec call and a loop. Each of\n"
+        "them runs as it is, and prints its speed.\n"
+        "numpy: a policy as one .npz of arrays named by layer, and JSON text on activation, spaces and normalisation;\n"
+        "examples/numpy_policy.py reads it.\n"
         "\n"
-        "example:\n  paceline export runs/cartpole --to numpy --out policy.npz",
+        "examples:\n"
+        "  paceline export runs/tuned --to yaml --out run.yaml\n"
+        "  paceline export runs/tuned --to rllib --out train_rllib.py\n"
+        "  paceline export runs/sweep --to sb3 > train_sb3.py\n"
+        "  paceline export runs/cartpole --to gymnasium\n"
+        "  paceline export runs/cartpole --to numpy --out policy.npz",
     )
-    parser.add_argument("folder", metavar="DIR", help="the --out folder of train, or one checkpoint's folder")
-    parser.add_argument("--to", choices=("numpy",), required=True, help="the form: numpy")
-    parser.add_argument("--out", required=True, metavar="FILE", help="the file to write, e.g. policy.npz")
-    parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which one (default best)")
+    parser.add_argument(
+        "folder",
+        metavar="DIR",
+        help="the --out folder of tune, sweep or train; for numpy that of train, or one checkpoint's folder",
+    )
+    parser.add_argument(
+        "--to",
+        choices=("yaml", "rllib", "sb3", "gymnasium", "numpy"),
+        required=True,
+        help="the form: yaml, rllib, sb3, gymnasium or numpy",
+    )
+    parser.add_argument("--out", metavar="FILE", help="the file to write (default: print it; numpy needs a file)")
+    parser.add_argument("--checkpoint", choices=("best", "last"), help="which one, for numpy (default best)")
 
 
 def _add_out(parser: argparse.ArgumentParser) -> None:

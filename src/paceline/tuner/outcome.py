@@ -12,7 +12,14 @@ import yaml
 from paceline.analysis.bottleneck import find_bottleneck
 from paceline.measure.result import ExperimentConfig, IterationRecord, LedgerRecord, RunResult
 from paceline.measure.throughput import summarize, total_ledger
-from paceline.measure.tune_result import NoiseFloor, PlanStanding, TuneDecision, TuneRecord, TuneResults
+from paceline.measure.tune_result import (
+    MAY_BE_AS_FAST,
+    NoiseFloor,
+    PlanStanding,
+    TuneDecision,
+    TuneRecord,
+    TuneResults,
+)
 from paceline.tuner.arena import Measured
 from paceline.tuner.belief import Belief
 from paceline.tuner.decision import Standing
@@ -119,6 +126,8 @@ def _standing(
                    "p_tied": standing.p_tied}  # fmt: skip
     if not slices:
         reason = "it would have had to be much faster than expected to win"
+        if standing is not None and standing.p_tied >= MAY_BE_AS_FAST:
+            reason = "no time was left to measure it; it may be as fast as the winner"
         return PlanStanding(**fields, state="not measured", reason=reason)
     return PlanStanding(**fields, state="measured", speedup=None if speedups is None else speedups[index])
 
@@ -158,9 +167,11 @@ def _verdict(entrants: Entrants, outcome: Outcome) -> tuple[str, ...]:
     winner = outcome.decision.winner
     if winner is None:
         return ()
-    ledger = _ledger(outcome.measured[winner])
+    slices = outcome.measured[winner]
     runners = entrants.candidates[winner].plan.num_env_runners
-    found = find_bottleneck(ledger, num_env_runners=runners, iterations=len(outcome.measured[winner]))
+    batch = entrants.runs[winner].algo.batch_size or 0
+    updates = sum(one.num_env_steps for one in slices) // batch if batch else len(slices)
+    found = find_bottleneck(_ledger(slices), num_env_runners=runners, iterations=updates)
     return (f"The winner is {found.verdict}.", *found.sentences)
 
 

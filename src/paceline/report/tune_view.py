@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import shlex
@@ -21,6 +22,7 @@ NEARLY_THE_SAME = 0.05
 """Plans whose speeds are within this share of each other: it hardly matters which of them is taken."""
 
 
+_CARRIED_OVER = ("--config", "--set", "--num-epochs", "--seed")
 _SPENT_IN = {OTHER: "other work", UNATTRIBUTED: "time that no phase claimed"}
 _SCHEDULES = {"pipelined": "one half steps while the policy acts for the other", "async": "nobody waits for anybody"}
 
@@ -76,7 +78,22 @@ def next_command(results: TuneResults) -> str:
     minibatch = run.algo.get("minibatch_size") if run is not None else None
     if minibatch:
         words += ["--minibatch-size", str(minibatch)]
-    return shlex.join(words)
+    return shlex.join([*words, *_carried_over(info.command)])
+
+
+def _carried_over(command: str) -> list[str]:
+    """Return the options of the tuning's command that change what is learned, and so are wanted again."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return []
+    found: list[str] = []
+    for word, value in itertools.pairwise([*words, ""]):
+        if word in _CARRIED_OVER:
+            found += [word, value]
+        elif word.partition("=")[0] in _CARRIED_OVER:
+            found.append(word)
+    return found
 
 
 def run_of(results: TuneResults, name: str | None) -> RunResult | None:

@@ -37,7 +37,7 @@ pytestmark = [
 
 # Browsers do not make windows as narrow as a phone, so the page is laid out in a frame of that width.
 HOST = """<!doctype html><meta charset="utf-8"><pre id="out"></pre>
-<iframe id="phone" style="width:390px;height:844px;border:0"></iframe>
+<iframe id="phone" style="width:PHONEpx;height:844px;border:0"></iframe>
 <iframe id="desk" style="width:1280px;height:900px;border:0"></iframe>
 <script>
 const page = PAGE;
@@ -74,11 +74,11 @@ for (const frame of frames) {
 </script>"""
 
 
-def opened(page: str, folder: Path) -> tuple[dict[str, Any], list[str]]:
+def opened(page: str, folder: Path, *, phone_px: int = 390) -> tuple[dict[str, Any], list[str]]:
     """Return what the browser measured in both frames, and its console's lines."""
     host = folder / "host.html"
     page = json.dumps(page).replace("</", "<\\/").replace("<!--", "<\\!--")
-    host.write_text(HOST.replace("PAGE", page), encoding="utf-8")
+    host.write_text(HOST.replace("PHONE", str(phone_px)).replace("PAGE", page), encoding="utf-8")
     assert BROWSER is not None
     done = subprocess.run(
         [BROWSER, *FLAGS, f"--user-data-dir={folder / 'profile'}", host.as_uri()],

@@ -6,26 +6,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from paceline.measure.result import ExperimentConfig, LedgerRecord, RunResult
-from paceline.report.tune_plots import draw_tune_dashboard, frontier, shown_plans, tune_dashboard
+from paceline.report.tune_plots import draw_tune_dashboard, tune_dashboard
 from paceline.report.tune_text import tune_headline
 
 sys.path.append(str(Path(__file__).parent / "fakes"))
 
-from made_tuning import BASELINE, OTHERS, WINNER, tuned
-
-
-def run(name: str) -> RunResult:
-    return RunResult(
-        name=name, config=ExperimentConfig(num_env_runners=2, num_envs_per_env_runner=8, total_envs=16), outcome="ok",
-        env_id="X-v0", plan={}, algo={}, ledger=LedgerRecord(wall_s=2.0, phases={"env_step": 1.5, "inference": 0.5}),
-    )  # fmt: skip
+from made_tuning import OTHERS, tuned_with_ledgers
 
 
 def drawn(**changes: Any) -> Any:
-    results = tuned(**changes).model_copy(update={"experiments": (run("shm 2x16"), run("serial 0x16"))})
+    results = tuned_with_ledgers(**changes)
     return results, tune_dashboard(results)
 
 
@@ -44,7 +34,7 @@ def test_every_panel_has_something_in_it() -> None:
     _, figure = drawn()
     panels = figure.subfigs[1].axes
     assert [panel.get_title() or panel.get_title(loc="left") for panel in panels] == [
-        "Steps per second", "Expected against measured", "Where the time goes (%)", "Speed against cores",
+        "Steps per second", "Predicted against measured", "Where the time of a step goes (us)", "Speed against cores",
     ]  # fmt: skip
     assert all(panel.lines or panel.patches for panel in panels)
 
@@ -55,23 +45,20 @@ def test_nothing_measured_is_a_picture_too() -> None:
     assert figure is not None
 
 
-def test_measured_plans_come_first_then_those_expected_to_be_fast() -> None:
-    slow, fast = (
-        OTHERS[0].model_copy(update={"name": name, "predicted_sps": sps}) for name, sps in (("slow", 10), ("fast", 99))
-    )
-    shown = shown_plans(tuned(plans=(WINNER, BASELINE, slow, fast)))
-    assert [one.name for one in shown] == ["shm 2x16", "serial 0x16", "fast", "slow"]
+def test_bars_are_as_long_as_a_step_takes() -> None:
+    _, figure = drawn()
+    panel = figure.subfigs[1].axes[2]
+    ends: dict[float, float] = {}
+    for bar in panel.patches:
+        ends[bar.get_y()] = max(ends.get(bar.get_y(), 0.0), bar.get_x() + bar.get_width())
+    assert [round(end) for _, end in sorted(ends.items())] == [100, 200, 400]
 
 
-@pytest.mark.parametrize(
-    ("points", "edge"),
-    [
-        ([(1.0, 100.0), (2.0, 150.0), (2.0, 120.0), (3.0, 140.0)], [100.0, 150.0]),
-        ([(2.0, 50.0), (1.0, 60.0)], [60.0]),
-    ],
-)
-def test_the_frontier_is_what_nothing_beats_in_speed_and_cores(
-    points: list[tuple[float, float]], edge: list[float]
-) -> None:
-    plans = [WINNER.model_copy(update={"cores": cores, "sps": sps}) for cores, sps in points]
-    assert [one.sps for one in frontier(plans)] == edge
+def test_names_on_the_frontier_lie_within_the_panel_and_apart() -> None:
+    _, figure = drawn()
+    figure.draw_without_rendering()
+    panel = figure.subfigs[1].axes[3]
+    boxes = [text.get_window_extent() for text in panel.texts]
+    assert [text.get_text() for text in panel.texts] == ["shm 2x16"]  # the other one is slower with as many cores
+    frame = panel.get_window_extent()
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)

@@ -12,7 +12,7 @@ from paceline.report.tune_text import render_tune_text, tune_headline
 
 sys.path.append(str(Path(__file__).parent / "fakes"))
 
-from made_tuning import tuned
+from made_tuning import BASELINE, OTHERS, WINNER, tuned, tuned_with_ledgers
 
 
 def test_the_first_line_is_the_verdict() -> None:
@@ -26,7 +26,11 @@ def test_the_first_line_is_the_verdict() -> None:
     ("decision", "headline"),
     [
         ({"certain": False, "p_best": 0.7}, "serial 0x16 (within 2% of the best with probability 0.70)."),
-        ({"certain": False, "tells": False, "p_best": 0.3}, "Cannot tell which plan is the fastest in 3 min 20 s: shm"),
+        ({"certain": False, "tells": False, "p_best": 0.3}, "Take shm 2x16 for now: 10,000 steps/s, 2.00x"),
+        (
+            {"certain": False, "tells": False, "p_best": 0.3},
+            "be told after 3 min 20 s: it is within 2% of the best with probability 0.30.",
+        ),
         ({"winner": None}, "Cannot tell which plan to take: none could be measured."),
         ({"baseline": "shm 2x16"}, "10,000 steps/s, the best in one process."),
     ],
@@ -45,6 +49,41 @@ def test_every_plan_that_was_not_measured_has_its_reason() -> None:
 def test_a_tie_says_why_the_winner_was_taken() -> None:
     tie = {"tied": ("shm 2x16", "serial 0x16"), "fastest": "serial 0x16", "beaten": ()}
     assert "As good, as far as can be told: serial 0x16; it needs less." in render_tune_text(tuned(decision=tie))
+
+
+def test_plans_that_are_nearly_the_same_are_said_to_be() -> None:
+    near = BASELINE.model_copy(update={"sps": 9_700})
+    tie = {"tied": ("shm 2x16", "serial 0x16"), "certain": False, "stopped": "budget"}
+    text = " ".join(render_tune_text(tuned(plans=(WINNER, near), decision=tie)).split())
+    assert "within 3% of each other: which of them is taken hardly matters" in text
+    assert "hardly matters" not in render_tune_text(tuned(decision=tie))  # here one is twice as fast
+
+
+def test_what_may_be_as_fast_and_was_not_measured_is_named_where_the_answer_is_not_certain() -> None:
+    rival = OTHERS[0].model_copy(update={"p_tied": 0.3})
+    for certain in (False, True):
+        text = render_tune_text(tuned(plans=(WINNER, BASELINE, rival), decision={"certain": certain}))
+        assert ("Not measured, and perhaps as fast" in text) is not certain
+    assert "probability): shm 2x8 (0.30)." in " ".join(
+        render_tune_text(tuned(plans=(WINNER, BASELINE, rival), decision={"certain": False})).split()
+    )
+
+
+def test_another_objective_is_not_called_the_fastest() -> None:
+    found = tune_headline(tuned(objective="frugal", decision={"tells": False, "certain": False}))
+    assert "Which plan is the best (frugal) cannot be told" in found
+
+
+def test_the_winner_in_words_and_the_next_command() -> None:
+    text = " ".join(render_tune_text(tuned_with_ledgers()).split())
+    assert "shm 2x16 is 2 runner processes with 16 envs each, 32 in all; a copy of the policy in every runner." in text
+    assert "Next, in this folder: paceline train X-v0 --plan plan.yaml --batch-size 2048 --minibatch-size 256" in text
+
+
+def test_the_ledgers_stand_side_by_side_by_the_step() -> None:
+    lines = [line.split() for line in render_tune_text(tuned_with_ledgers()).splitlines()]
+    assert ["environment", "steps", "60.0", "140.0", "150.0"] in lines
+    assert ["total", "100.0", "200.0", "400.0"] in lines
 
 
 def test_the_noise_of_the_machine_is_told() -> None:

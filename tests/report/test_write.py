@@ -18,6 +18,10 @@ from paceline.report.view import ReportInput, verdict
 from paceline.report.write import write_report
 from paceline.spec import Plan, build_spec, load_yaml
 
+sys.path.append(str(Path(__file__).parent / "fakes"))
+
+from made_tuning import tuned_with_ledgers
+
 
 @pytest.fixture
 def folder(tmp_path: Path, make_sweep: Callable[..., Results]) -> Path:
@@ -43,6 +47,21 @@ def test_all_forms_and_the_recommended_plan_are_written_and_nothing_else(folder:
     assert paths.page.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert paths.picture.read_bytes().startswith(b"\x89PNG")
     assert " ".join(paths.text.read_text(encoding="utf-8").split("\n\n")[0].split()) == paths.verdict
+
+
+def test_a_tuning_has_a_page_with_its_plan_and_its_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "draw_tune_dashboard", lambda results: b"picture")
+    (tmp_path / "results.json").write_text(tuned_with_ledgers().to_json())
+    (tmp_path / "plan.yaml").write_text("plan:\n  backend: shm\n")
+    line = {"kind": "measured", "at_s": 3.0, "plan": "shm 2x16", "sps": 1.0, "wall_s": 1.0}
+    (tmp_path / "progress.jsonl").write_text(json.dumps(line) + "\n")
+    paths = write_report(tmp_path)
+    assert paths.page is not None and paths.plan == tmp_path / "plan.yaml"
+    page = paths.page.read_text(encoding="utf-8")
+    assert "backend: shm" in page and 'id="race"' in page
+    assert paths.verdict in " ".join(page.split())
+    paths.page.unlink()
+    assert write_report(tmp_path, html=False).page is None and not (tmp_path / "report.html").exists()
 
 
 @pytest.mark.usefixtures("quick_picture")

@@ -46,7 +46,10 @@ def test_plain_lines_tell_what_begins_what_fails_and_the_best_so_far(monkeypatch
     text = stream.getvalue()
     assert text.startswith("tuning ppo on CartPole-v1: the fastest plan for this machine, within 2 min\n")
     assert "looking at the environment\n" in text
-    assert "3 plans enter, 1 cannot win; expected to be the fastest: shm 2x4, 4,000 steps/s" in text
+    assert (
+        "plans that take part: 3, left out: 1 (the report says why); expected to be the fastest: shm 2x4, 4,000 steps/s"
+        in text
+    )
     assert "shm 2x4: oom: its processes held too much" in text
     assert "best so far shm 2x2" in text and "stop now: P(best) = " in text and "1:01 left" in text
     assert "measuring the finalists again, in fresh processes" in text

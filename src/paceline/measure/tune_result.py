@@ -8,6 +8,9 @@ from pydantic import Field
 
 from paceline.measure.result import Record, Results
 
+MAY_BE_AS_FAST = 0.05
+"""From this probability of being as good as the best, a plan that was not measured is one that may yet win."""
+
 PlanState = Literal["measured", "failed", "ruled out", "not measured", "impossible"]
 
 

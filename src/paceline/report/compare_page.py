@@ -293,7 +293,7 @@ def _time(found: Standings) -> StackedBars | None:
                 look.contender_name(standing),
                 on=False,
                 parts=tuple(
-                    PhasePart(_class(phase), round(percent, 3), f"{label} {percent:.1f}%")
+                    PhasePart(palette.phase_class(phase), round(percent, 3), f"{label} {percent:.1f}%")
                     for phase, label, percent in parts
                     if percent > 0
                 ),
@@ -302,12 +302,9 @@ def _time(found: Standings) -> StackedBars | None:
                 + ", ".join(f"{label} {percent:.1f}%" for _, label, percent in parts),
             )
         )
-    legend = tuple(PhaseLine(_class(phase), label, palette.phase_style(phase).meaning) for phase, label in phases)
+    legend = tuple(
+        PhaseLine(palette.phase_class(phase), label, palette.phase_style(phase).meaning) for phase, label in phases
+    )
     width = min(max(len(bar.label) for bar in bars), 26) + 1
     caption = "Share of wall time over all runs of a contender, and what holds it back"
     return StackedBars(LedgerPart((), legend, tuple(bars), None, caption), width)
-
-
-def _class(phase: str) -> str:
-    """Return the CSS class of a phase; one of a newer version has a neutral one."""
-    return phase if phase in palette.PHASE_STYLES else "newer"

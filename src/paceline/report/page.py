@@ -195,7 +195,7 @@ def _card(source: ReportInput, advice: Advice, items: list[Recommendation], best
         label=view.short_label(row).split()[0] if row else "",
         variant=view.variant_text(row) if row else "",
         state="" if row is None or items[0].qualifies else "nearest; none qualifies",
-        words=plan_words(row) if row else "",
+        words=view.group_words(row.num_env_runners, row.num_envs_per_env_runner) if row else "",
         recommended=recommended,
         figures=_figures(row, advice) if row else (),
         reasons=tuple(dict.fromkeys(item.reason for item in items)),
@@ -218,22 +218,13 @@ def _card_of_row(source: ReportInput, advice: Advice, row: ScalingRow) -> Card:
         label=view.short_label(row).split()[0],
         variant=view.variant_text(row),
         state="",
-        words=plan_words(row),
+        words=view.group_words(row.num_env_runners, row.num_envs_per_env_runner),
         recommended=True,
         figures=_figures(row, advice),
         reasons=(reason,) if reason else (),
         notes=view.row_cautions(row),
         yaml=view.plan_yaml(row, source) if row.plan else "",
     )
-
-
-def plan_words(row: ScalingRow) -> str:
-    """Say a plan in words: ``2 runner processes with 8 envs each, 16 envs``."""
-    each = formats.plural(row.num_envs_per_env_runner, "env")
-    if row.num_env_runners == 0:
-        return f"{each} in the learner's process"
-    runners = "1 runner process" if row.num_env_runners == 1 else f"{row.num_env_runners} runner processes"
-    return f"{runners} with {each}" + (f" each, {row.num_envs} in all" if row.num_env_runners > 1 else "")
 
 
 def _figures(row: ScalingRow, advice: Advice) -> tuple[Fact, ...]:

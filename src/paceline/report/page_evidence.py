@@ -212,7 +212,7 @@ def ledger_part(workload: WorkloadFindings, rows: Sequence[ScalingRow]) -> Ledge
             names[row.label],
             on=best is not None and row.label == best.label and len(rows) > 1,
             parts=tuple(
-                PhasePart(_phase_key(share), round(share.percent, 3), _share_text(share))
+                PhasePart(palette.phase_class(share.phase), round(share.percent, 3), _share_text(share))
                 for share in view.ledger_order(row.bottleneck.shares)
                 if share.percent > 0
             ),
@@ -228,7 +228,7 @@ def ledger_part(workload: WorkloadFindings, rows: Sequence[ScalingRow]) -> Ledge
         sentences = (f"{best.label} is {winner.verdict}. {' '.join(winner.sentences)}", winner.advice)
     return LedgerPart(
         sentences=tuple(sentence for sentence in sentences if sentence),
-        legend=tuple(PhaseLine(_phase_key(share), share.label, _meaning(share)) for share in phases),
+        legend=tuple(PhaseLine(palette.phase_class(share.phase), share.label, _meaning(share)) for share in phases),
         bars=bars,
         detail=_ledger_detail(best) if best else None,
     )
@@ -240,7 +240,7 @@ def _ledger_detail(row: ScalingRow) -> LedgerDetail | None:
     shares = row.bottleneck.shares
     lines = tuple(
         PhaseLine(
-            _phase_key(share),
+            palette.phase_class(share.phase),
             share.label,
             _meaning(share),
             f"{share.percent:.1f}%",
@@ -255,10 +255,6 @@ def _ledger_detail(row: ScalingRow) -> LedgerDetail | None:
 
 def _share_text(share: PhaseShare) -> str:
     return f"{share.label} {share.percent:.1f}%"
-
-
-def _phase_key(share: PhaseShare) -> str:
-    return share.phase if share.phase in palette.PHASE_STYLES else "newer"
 
 
 def _meaning(share: PhaseShare) -> str:

@@ -58,6 +58,11 @@ def phase_style(phase: str) -> PhaseStyle:
     return PHASE_STYLES.get(phase) or PhaseStyle(GREY, "**", "")
 
 
+def phase_class(phase: str) -> str:
+    """Return the CSS class of a phase; one of a newer version has a neutral one."""
+    return phase if phase in PHASE_STYLES else "newer"
+
+
 class ScenarioStyle(NamedTuple):
     """How a scenario (frugal, balanced, fastest) is drawn."""
 

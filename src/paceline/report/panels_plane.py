@@ -9,8 +9,8 @@ from paceline.analysis.findings import WorkloadFindings
 from paceline.analysis.recommend import DecisionChart
 from paceline.report import formats, palette, view
 from paceline.report.charts import MOST_NAMES, model_label, model_lines
-from paceline.report.geometry import Anchor, Box, place_labels, power_of_two_ticks
-from paceline.report.panel_text import LABEL_CHARS, say
+from paceline.report.geometry import power_of_two_ticks
+from paceline.report.panel_text import LABEL_CHARS, PointName, say, write_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -173,21 +173,17 @@ def decision_panel(axes: Axes, workload: WorkloadFindings) -> DecisionChart | No
 def label_points(axes: Axes, chart: DecisionChart, names: Mapping[str, str]) -> None:
     """Write the plans' names beside their points where there is room, the chosen ones first."""
     points = sorted(chart.points, key=lambda point: (not point.chosen_by, -point.speedup))
-    size = 13.0
-    figure = axes.get_figure(root=True)
-    scale = (figure.dpi if figure else 100) / 72
     if len(points) > MOST_NAMES:
         points = [point for point in points if point.chosen_by]
-    named = [(point, formats.one_line(names.get(point.label, point.label), LABEL_CHARS)) for point in points]
-    anchors = []
-    for point, name in named:
-        x, y = axes.transData.transform((point.efficiency, point.speedup))
-        anchors.append(Anchor(float(x), float(y), len(name) * size * 0.6 * scale, size * 1.25 * scale))
-    window = axes.get_window_extent()
-    frame = Box(window.x0, window.y0, window.x1, window.y1)
-    for (point, name), box in zip(named, place_labels(anchors, frame, gap=12 * scale), strict=True):
-        if box is None:
-            continue
-        x, y = axes.transData.inverted().transform(((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2))
-        weight = "bold" if point.chosen_by else "normal"
-        axes.text(x, y, name, ha="center", va="center", fontsize=size, fontweight=weight, zorder=6)
+    write_names(
+        axes,
+        [
+            PointName(
+                point.efficiency,
+                point.speedup,
+                formats.one_line(names.get(point.label, point.label), LABEL_CHARS),
+                bold=bool(point.chosen_by),
+            )
+            for point in points
+        ],
+    )

@@ -15,6 +15,8 @@ from paceline.report.geometry import Anchor, Box, Scale, nice_ticks, place_label
 WIDTH, HEIGHT = 400.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 12.0, 44.0
 CHAR_WIDTH = 6.9
+LABEL_CHAR_WIDTH = 8.1
+"""Of the names beside points, which are bold."""
 LINE_HEIGHT = 15.0
 
 
@@ -142,7 +144,7 @@ def draw(
     placed_marks = tuple(_placed(mark, to_x, to_y) for mark in marks)
     placed_regions = tuple(_boxed(region, to_x, to_y, frame) for region in regions)
     labelled = [mark for mark in placed_marks if mark.label]
-    anchors = [Anchor(mark.x, mark.y, CHAR_WIDTH * len(mark.label) + 2, LINE_HEIGHT) for mark in labelled]
+    anchors = [Anchor(mark.x, mark.y, LABEL_CHAR_WIDTH * len(mark.label) + 2, LINE_HEIGHT) for mark in labelled]
     others = [Box(m.x - m.size, m.y - m.size, m.x + m.size, m.y + m.size) for m in placed_marks if not m.label]
     boxes = place_labels(anchors, frame, others, gap=8)
     texts = tuple(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from paceline.measure.tune_result import PlanStanding, TuneRecord, TuneResults
 from paceline.report import formats, view
+from paceline.report import tune_view as look
 from paceline.report.text_table import Column, heading, paragraph, table
 
 _MOST_ROWS = 15
@@ -15,18 +16,18 @@ def tune_headline(results: TuneResults) -> str:
     """Return the first line of the report: which plan to take, how much faster it is, and how sure that is."""
     tune = results.tune
     decision = tune.decision
-    winner = _plan(tune, decision.winner)
+    winner = look.standing_of(tune, decision.winner)
     if winner is None:
         return "Cannot tell which plan to take: none could be measured."
-    speed = f"{formats.integer(winner.sps)} steps/s"
-    over = _over_baseline(tune, winner)
+    speed = f"{formats.integer(winner.sps)} steps/s{_over_baseline(tune, winner)}"
+    within = f"within 2% of the best with probability {decision.p_best:.2f}"
     if not decision.tells:
+        best = "the fastest" if tune.objective == "fastest" else f"the best ({tune.objective})"
         return (
-            f"Cannot tell which plan is the fastest in {formats.seconds(tune.wall_s)}: {winner.name} leads with "
-            f"{speed}{over}, and is within 2% of the best with probability {decision.p_best:.2f}."
+            f"Take {winner.name} for now: {speed}. Which plan is {best} cannot be told after "
+            f"{formats.seconds(tune.wall_s)}: it is {within}."
         )
-    sure = "" if decision.certain else f" (within 2% of the best with probability {decision.p_best:.2f})"
-    return f"Take {winner.name}: {speed}{over}{sure}."
+    return f"Take {winner.name}: {speed}{'' if decision.certain else f' ({within})'}."
 
 
 def render_tune_text(results: TuneResults) -> str:
@@ -34,30 +35,37 @@ def render_tune_text(results: TuneResults) -> str:
     tune = results.tune
     lines = paragraph(tune_headline(results), indent=0)
     bound = [f"It is {tune.bound}."] if tune.bound else []
-    for sentence in (*bound, *tune.verdict, *_reasons(tune)):
+    for sentence in (*winner_sentences(tune), *bound, *tune.verdict, *reasons(tune)):
         lines += paragraph(sentence)
+    if tune.decision.winner is not None:
+        lines += paragraph(f"Next, in this folder: {look.next_command(results)}")
     lines += _what_if_section(tune)
     lines += _measured_section(tune)
+    lines += _step_section(results)
     lines += _rest_section(tune)
     lines += _noise_section(tune)
     lines += _parts_section(tune)
-    info = results.experiment_info
+    lines += heading("How it was measured")
+    for name, value in method_facts(results):
+        lines += paragraph(f"{name}: {value}")
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def method_facts(results: TuneResults) -> list[tuple[str, str]]:
+    """Return what was tuned for, with which command, and on which machine, as (name, value) pairs."""
+    tune, info = results.tune, results.experiment_info
     facts = [
+        ("environment", info.env_id),
+        ("algorithm", info.algo),
         ("objective", tune.objective),
         ("time", f"{formats.seconds(tune.wall_s)} of {formats.seconds(tune.budget_s)}"),
         ("command", info.command),
         ("date", formats.when(info.timestamp)),
         ("paceline", info.paceline_version),
+        *view.machine_facts(info.machine, ""),
+        ("fingerprint", info.machine_fingerprint),
     ]
-    lines += heading("How it was measured")
-    for name, value in [*facts, *view.machine_facts(info.machine, "")]:
-        if value:
-            lines += paragraph(f"{name}: {value}")
-    return "\n".join(line.rstrip() for line in lines) + "\n"
-
-
-def _plan(tune: TuneRecord, name: str | None) -> PlanStanding | None:
-    return next((one for one in tune.plans if one.name == name), None)
+    return [(name, value) for name, value in facts if value]
 
 
 def _over_baseline(tune: TuneRecord, winner: PlanStanding) -> str:
@@ -68,21 +76,29 @@ def _over_baseline(tune: TuneRecord, winner: PlanStanding) -> str:
     return f", {formats.times(middle)} ({low:.2f} to {high:.2f}) the speed of {baseline}"
 
 
-def _reasons(tune: TuneRecord) -> list[str]:
+def winner_sentences(tune: TuneRecord) -> list[str]:
+    """Say in words what the winner's name stands for, and what of the learning it changes."""
+    winner = look.standing_of(tune, tune.decision.winner)
+    words = look.plan_words(winner.plan) if winner is not None else ""
+    if winner is None or not words:
+        return []
+    changes = f" It changes the learning: {winner.changes}." if winner.changes else ""
+    return [f"{winner.name} is {words}.{changes}"]
+
+
+def reasons(tune: TuneRecord) -> list[str]:
+    """Say what the winner is as good as, faster than, and what may yet be faster."""
     decision = tune.decision
     sentences = []
     others = [name for name in decision.tied if name != decision.winner]
     if others:
         needs = "it needs less" if decision.fastest != decision.winner else "none of them needs less"
         sentences.append(f"As good, as far as can be told: {', '.join(others)}; {needs}.")
+        sentences += _hardly_matters(tune)
     if decision.beaten:
         sentences.append(f"Faster, with 95%, than {', '.join(decision.beaten)}.")
-    ended = {
-        "budget": "The time was up before it was certain: with a larger budget more would be known.",
-        "interrupted": "It was stopped early: this is the best so far.",
-    }
-    if decision.stopped in ended and not decision.certain:
-        sentences.append(ended[decision.stopped])
+    if not decision.certain:
+        sentences += _not_certain(tune)
     return [*sentences, *_learning(tune), *tune.notes]
 
 
@@ -110,13 +126,40 @@ def _what_if_section(tune: TuneRecord) -> list[str]:
     return lines + [line for sentence in sentences for line in paragraph(sentence, bullet="- ")]
 
 
+def _hardly_matters(tune: TuneRecord) -> list[str]:
+    """Say so where the plans that cannot be told apart are nearly equally fast."""
+    tied = [look.standing_of(tune, name) for name in tune.decision.tied]
+    speeds = [one.sps for one in tied if one is not None and one.sps]
+    if len(speeds) < 2 or max(speeds) > min(speeds) * (1.0 + look.NEARLY_THE_SAME):
+        return []
+    spread = max(max(speeds) / min(speeds) - 1.0, 0.01)
+    return [f"Their speeds are within {spread:.0%} of each other: which of them is taken hardly matters."]
+
+
+def _not_certain(tune: TuneRecord) -> list[str]:
+    found = look.rivals(tune)
+    sentences = []
+    if found:
+        named = [f"{one.name} ({one.p_tied or 0.0:.2f})" for one in found]
+        sentences.append(f"Not measured, and perhaps as fast (with which probability): {_few(named)}.")
+    ended = {
+        "budget": "The time was up before it was certain: with a larger budget (--budget-minutes) more would be known.",
+        "sure": "No other measurement fitted into the time: with a larger budget (--budget-minutes) more would be "
+        "known."
+        if found
+        else "",
+        "interrupted": "It was stopped early: this is the best so far.",
+    }
+    return [sentence for sentence in (*sentences, ended.get(tune.decision.stopped, "")) if sentence]
+
+
 def _measured_section(tune: TuneRecord) -> list[str]:
-    rows = [one for one in tune.plans if one.state == "measured"]
+    rows = look.measured(tune)
     if not rows:
         return []
     columns = [
         Column("", "<"), Column("plan", "<", wrap=24), Column("steps/s"), Column("95%"), Column("speedup"),
-        Column("expected"), Column("P(best)"), Column("cores"), Column("memory"), Column("slices"),
+        Column("predicted"), Column("P(best)"), Column("cores"), Column("memory"), Column("slices"),
     ]  # fmt: skip
     cells = [
         [
@@ -133,8 +176,12 @@ def _measured_section(tune: TuneRecord) -> list[str]:
         ]
         for one in rows
     ]
-    legend = f"* the winner   b what speedups are over{'' if tune.decision.baseline else ' (not measured)'}"
-    told = "P(best): that no plan is more than 2% better. Slices: in how many processes. Expected: before measuring."
+    over = "; b what speedups are over" if tune.decision.baseline else ""
+    legend = f"* the winner{over}"
+    told = (
+        "P(best): probability that no plan is more than 2% better. Slices: measurements, and in how many processes. "
+        f"{look.prediction_sentence(tune)}"
+    )
     return [*heading("Measured, fastest first"), *table(columns, cells), "", *paragraph(legend), *paragraph(told)]
 
 
@@ -146,19 +193,34 @@ def _range(interval: tuple[float, float] | None) -> str:
     return "-" if interval is None else f"{formats.integer(interval[0])} to {formats.integer(interval[1])}"
 
 
+def _step_section(results: TuneResults) -> list[str]:
+    """Put the ledgers of the winner, its baseline and the plan of one environment side by side, by the step."""
+    times = look.step_times(results)
+    if not times:
+        return []
+    columns = [Column("microseconds a step", "<"), *(Column(one.name) for one in times)]
+    rows = [
+        [look.label_of(phase), *(f"{one.phases_us.get(phase, 0.0):.1f}" for one in times)]
+        for phase in look.step_phases(times)
+    ]
+    rows.append(["total", *(f"{one.total_us:.1f}" for one in times)])
+    lines = [*heading("Where the time of a step goes"), *table(columns, rows)]
+    for sentence in look.step_sentences(times):
+        lines += ["", *paragraph(sentence)]
+    return lines
+
+
 def _rest_section(tune: TuneRecord) -> list[str]:
     """Say of every plan that was not measured why."""
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for one in tune.plans:
-        if one.state != "measured":
-            reasons.setdefault((one.state, one.reason), []).append(one.name)
-    if not reasons:
+    groups = look.left_out(tune.plans)
+    if not groups:
         return []
     lines = heading("Not measured")
-    for (state, reason), names in list(reasons.items())[:_MOST_ROWS]:
-        lines += paragraph(f"{_few(names)}: {state}: {reason}", hang=2)
-    if len(reasons) > _MOST_ROWS:
-        lines += paragraph(f"and {len(reasons) - _MOST_ROWS} other reasons, see results.json")
+    for one in groups[:_MOST_ROWS]:
+        example = f" (figures of {one.names[0]})" if one.likewise else ""
+        lines += paragraph(f"{_few(one.names)}: {one.state}: {one.reason}{example}", hang=2)
+    if len(groups) > _MOST_ROWS:
+        lines += paragraph(f"and {len(groups) - _MOST_ROWS} other reasons, see results.json")
     return lines
 
 
@@ -168,34 +230,15 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _noise_section(tune: TuneRecord) -> list[str]:
-    noise = tune.noise
-    if noise is None:
+    sentences = look.noise_sentences(tune.noise)
+    if not sentences:
         return []
-    sentences = [
-        f"From slice to slice of one process speed differs by {noise.slice_sd:.1%}, from process to process of one "
-        f"plan by {noise.process_sd:.1%}, and with time by {noise.drift_sd:.1%} (standard deviations)."
-    ]
-    if noise.aa_difference is not None:
-        sentences.append(f"Two processes of the same plan, measured in turns, differed by {noise.aa_difference:.1%}.")
-    if noise.others_cores is not None and noise.others_cores >= 0.1:
-        sentences.append(f"Other programs kept {noise.others_cores:.1f} cores busy when it began.")
     lines = heading("How much this machine differs from itself")
     return lines + [line for sentence in sentences for line in paragraph(sentence, bullet="- ")]
 
 
 def _parts_section(tune: TuneRecord) -> list[str]:
-    parts = tune.parts
     lines = heading("What the parts cost")
-    env = parts.get("env")
-    sentences = []
-    if env:
-        sentences.append(
-            f"a step of the environment {env['mean_us']:,.0f} us, {env['cpu_us']:,.0f} us of it computing; a reset "
-            f"{env['reset_us']:,.0f} us"
-        )
-    if parts.get("native_us"):
-        sentences.append(f"a step in native code {parts['native_us']:,.0f} us of computing")
-    sentences += [f"acting for {size} environments {us:,.0f} us" for size, us in parts.get("acting_us", ())]
-    if parts.get("update_s"):
-        sentences.append(f"an update {1e3 * parts['update_s']:,.1f} ms")
-    return lines + [line for sentence in sentences for line in paragraph(sentence, bullet="- ")]
+    return lines + [
+        line for part, cost in look.part_facts(tune.parts) for line in paragraph(f"{part}: {cost}", bullet="- ")
+    ]

@@ -135,6 +135,17 @@ def plan_yaml(row: ScalingRow, source: ReportInput) -> str:
     return f"{comments}\n{text}"
 
 
+def group_words(num_env_runners: int, num_envs_per_env_runner: int, kind: str = "process") -> str:
+    """Say who steps how many environments: ``2 runner processes with 8 envs each, 16 in all``."""
+    each = formats.plural(num_envs_per_env_runner, "env")
+    if num_env_runners == 0:
+        return f"{each} in the learner's process"
+    if num_env_runners == 1:
+        return f"1 runner {kind} with {each}"
+    in_all = num_env_runners * num_envs_per_env_runner
+    return f"{num_env_runners} runner {kind}{'es' if kind.endswith('s') else 's'} with {each} each, {in_all} in all"
+
+
 def settings_yaml(source: ReportInput) -> str:
     """Return the settings that all runs share, as YAML: the algorithm's, and of a single run the plan's."""
     runs = source.results.experiments

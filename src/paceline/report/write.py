@@ -8,6 +8,7 @@ from pathlib import Path
 from paceline.analysis.findings import analyse
 from paceline.analysis.standings import Standings
 from paceline.measure.bench_result import BenchResults
+from paceline.measure.race_log import load_race
 from paceline.measure.result import Results
 from paceline.measure.store import WRITABLE_OUT, load_results, write_atomically
 from paceline.measure.trained_run import load_restarts
@@ -22,6 +23,7 @@ from paceline.report.compare_text import render_compare_text
 from paceline.report.html import render_html
 from paceline.report.plots import draw_dashboard
 from paceline.report.text import render_text
+from paceline.report.tune_page import render_tune_html
 from paceline.report.tune_plots import draw_tune_dashboard
 from paceline.report.tune_text import render_tune_text, tune_headline
 from paceline.report.view import ReportInput, plan_yaml, verdict
@@ -80,7 +82,7 @@ def write_report(out_dir: Path, *, html: bool = True) -> ReportPaths:
             _write(page, render_bench_html(bench))
         return ReportPaths(text, picture, page if html else None, None, bench.findings.verdict)
     if results.experiment_info.kind == "tune":
-        return _write_tune(out_dir, load_results(out_dir, TuneResults))
+        return _write_tune(out_dir, load_results(out_dir, TuneResults), html=html)
     restarts = load_restarts(out_dir) if results.experiment_info.kind == "train" else ()
     source = ReportInput(results, analyse(results, restarts=restarts))
     _write(text, render_text(source))
@@ -91,12 +93,16 @@ def write_report(out_dir: Path, *, html: bool = True) -> ReportPaths:
     return ReportPaths(text, picture, page if html else None, plan, verdict(source))
 
 
-def _write_tune(out_dir: Path, results: TuneResults) -> ReportPaths:
+def _write_tune(out_dir: Path, results: TuneResults, *, html: bool) -> ReportPaths:
     """Write a tuning's report; its ``plan.yaml`` is there already, written by who decided."""
-    text, picture, plan = (out_dir / name for name in (TEXT_NAME, PICTURE_NAME, PLAN_NAME))
+    text, picture, page, plan = (out_dir / name for name in (TEXT_NAME, PICTURE_NAME, PAGE_NAME, PLAN_NAME))
     _write(text, render_tune_text(results))
     _write(picture, draw_tune_dashboard(results))
-    return ReportPaths(text, picture, None, plan if plan.is_file() else None, tune_headline(results))
+    if html:
+        plan_yaml = plan.read_text(encoding="utf-8", errors="replace") if plan.is_file() else ""
+        _write(page, render_tune_html(results, race=load_race(out_dir), plan_yaml=plan_yaml))
+    found = plan if plan.is_file() else None
+    return ReportPaths(text, picture, page if html else None, found, tune_headline(results))
 
 
 def write_comparison(out_dir: Path, found: Standings) -> ReportPaths:

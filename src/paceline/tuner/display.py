@@ -212,7 +212,8 @@ def entered_text(entrants: Entrants, found: ProbeResult) -> str:
     """Return one line on what a probe has found and who takes part."""
     best = max(entrants.candidates, key=lambda one: one.predicted_sps)
     env = "" if found.env is None else f"a step takes {found.env.mean_us:,.0f} us; "
-    taking_part = f"{len(entrants.candidates)} plans enter, {len(entrants.pruned)} cannot win"
+    left_out = f", left out: {len(entrants.pruned)} (the report says why)" if entrants.pruned else ""
+    taking_part = f"plans that take part: {len(entrants.candidates)}{left_out}"
     return (
         f"{env}an update {1e3 * found.update_s:,.1f} ms; {taking_part}; expected to be the fastest: {best.name}, "
         f"{best.predicted_sps:,.0f} steps/s"

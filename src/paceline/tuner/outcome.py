@@ -12,6 +12,7 @@ import yaml
 from paceline.measure.result import ExperimentConfig, IterationRecord, LedgerRecord, RunResult
 from paceline.measure.throughput import summarize, total_ledger
 from paceline.measure.tune_result import (
+    MAY_BE_AS_FAST,
     LearningCheck,
     NoiseFloor,
     PlanStanding,
@@ -148,6 +149,8 @@ def _standing(
                    "p_tied": standing.p_tied}  # fmt: skip
     if not slices:
         reason = "it would have had to be much faster than expected to win"
+        if standing is not None and standing.p_tied >= MAY_BE_AS_FAST:
+            reason = "no time was left to measure it; it may be as fast as the winner"
         return PlanStanding(**fields, state="not measured", reason=reason)
     return PlanStanding(**fields, state="measured", speedup=None if speedups is None else speedups[index])
 

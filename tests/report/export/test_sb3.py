@@ -1,4 +1,4 @@
-"""The script for Stable-Baselines3: a run's settings in its words, and it trains (skipped where it is not installed)."""
+"""The script for Stable-Baselines3: a run's settings in its words, and it trains (skipped without it)."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ def script(spec: RunSpec) -> str:
 
 
 def test_ppo_s_settings_have_their_counterparts() -> None:
-    spec = run_spec(plan=RUNNERS, algo={"gamma": 0.5, "gae_lambda": 0.6, "clip_value_loss": False, "vf_coef": 0.8,
-                                        "anneal_learning_rate": False, "normalize_observations": True}, seed=9)  # fmt: skip
+    algo = {"gamma": 0.5, "gae_lambda": 0.6, "clip_value_loss": False, "vf_coef": 0.8}
+    algo |= {"anneal_learning_rate": False, "normalize_observations": True}
+    spec = run_spec(plan=RUNNERS, algo=algo, seed=9)
     text = script(spec)
     given = arguments(text, "PPO")
     expected = {
@@ -108,4 +109,3 @@ def test_an_environment_of_one_s_own_is_found_in_every_process(words: list[str],
     spec = run_spec(plan=RUNNERS).model_copy(update={"env": EnvSpec(id="own:Counter", kwargs=OWN_KWARGS)})
     steps, _ = told_speed(execute(script(spec), tmp_path, 2, *words))
     assert steps == [64, 64]
-

@@ -355,12 +355,18 @@ def _reporting(
 
 
 def _report(out: Path, show: Callable[[ReportPaths], None]) -> None:
+    """Write the report; Ctrl-C waits for it, a second one does not."""
     # Matplotlib takes a second to import: here, not before the first iteration.
-    from paceline.report.write import write_report
+    from paceline.isolation.interrupts import Interrupts
 
-    paths = write_report(out)
-    with suppress(BrokenPipeError):  # everything is on disk; nobody has to read this
-        show(paths)
+    with Interrupts() as interrupts:
+        from paceline.report.write import write_report
+
+        paths = write_report(out)
+        with suppress(BrokenPipeError):  # everything is on disk; nobody has to read this
+            show(paths)
+    if interrupts.requested:
+        raise KeyboardInterrupt(ALL_SAVED)
 
 
 def _version_of(out: Path) -> tuple[int, int] | None:

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from paceline.errors import RequestError
+from paceline.errors import EnvTimeoutError, RequestError
 from paceline.spec import RunSpec, build_spec
 
 BUDGET_MINUTES = 1.0
@@ -37,7 +37,14 @@ def with_tuned_plan(spec: RunSpec, arguments: argparse.Namespace) -> RunSpec:
         )
     tuning = build_spec(TuneSpec, _tuning(spec, arguments), source="train --plan auto")
     with tempfile.TemporaryDirectory(prefix="paceline-tune-") as folder:
-        results = tune(tuning, Path(folder) / "tuned", display=make_display(), command=" ".join(sys.argv))
+        try:
+            results = tune(
+                tuning, Path(folder) / "tuned", display=make_display(), command=" ".join(sys.argv),
+                at_most_s=60.0 * BUDGET_MINUTES,
+            )  # fmt: skip
+        except EnvTimeoutError as error:
+            print(f"no plan was found within a minute, the run takes its usual one: {error}", flush=True)
+            return spec
     print(tune_headline(results), flush=True)
     winner = results.tune.decision.winner
     chosen = next((run for run in results.experiments if run.name == winner), None)

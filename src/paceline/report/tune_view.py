@@ -258,8 +258,13 @@ def noise_sentences(noise: NoiseFloor | None) -> list[str]:
     ]
     if noise.aa_difference is not None:
         sentences.append(f"Two processes of the same plan, measured in turns, differed by {noise.aa_difference:.1%}.")
-    if noise.others_cores is not None and noise.others_cores >= 0.1:
+    if noise.others_cores is not None:
         sentences.append(f"Other programs kept {noise.others_cores:.1f} cores busy when it began.")
+    if noise.others_median is not None and noise.others_most is not None:
+        sentences.append(
+            f"Beside the slices they kept {noise.others_median:.1f} cores busy (median), at most "
+            f"{noise.others_most:.1f}."
+        )
     if noise.drift_sd >= 0.1:
         sentences.append("That is much: on a quiet machine the same budget tells more.")
     return sentences
@@ -272,6 +277,14 @@ def part_facts(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
     if env:
         facts.append(("a step of the environment", _step_cost(env["mean_us"], env["cpu_us"])))
         facts.append(("a reset", microseconds(env["reset_us"])))
+    if env and env.get("waiting_share", 0.0) >= 0.5 and env.get("releases_gil") is not None:
+        runs = "run" if env["releases_gil"] else "cannot run"
+        facts.append(("waiting", f"{env['waiting_share']:.0%} of a step; other Python threads {runs} meanwhile"))
+    facts += [
+        (what, parts[name])
+        for name, what in (("several", "one to a process"), ("processes", "no runner processes"))
+        if parts.get(name, "yes") != "yes"
+    ]
     if parts.get("native_us"):
         facts.append(("a step in native code", f"{microseconds(parts['native_us'])} of computing"))
     facts += [

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from paceline._version import __version__
 from paceline.envs import env_factory
-from paceline.errors import WorkError, error_named
+from paceline.errors import EnvTimeoutError, WorkError, error_named
 from paceline.isolation.interrupts import Interrupts
 from paceline.machine import Machine, detect_machine
 from paceline.measure.result import ExperimentInfo
@@ -27,6 +27,7 @@ from paceline.tuner.cache import Cache, Found
 from paceline.tuner.decision import TIE, weights_of
 from paceline.tuner.entrants import Entrants, costs_of, enter
 from paceline.tuner.learning_check import check_learning
+from paceline.tuner.load import Load
 from paceline.tuner.lock import only_tuner
 from paceline.tuner.outcome import experiments_of, plan_text, record_of
 from paceline.tuner.probe import ProbeResult
@@ -39,15 +40,25 @@ from paceline.tuner.what_ifs import Question, answer, questions
 MEMORY_SHARE = 0.8
 """Share of the machine's memory that the processes of all contenders together may hold."""
 START_TIMEOUT_S = 120.0
-SLICE_TIMEOUT_S = 120.0
+"""Longest time that a contender may take beyond three times what is expected of it."""
+_LEAST_TIMEOUT_S = 20.0
+_STAGE_TIMEOUT_S = 30.0
 _PROBE_TIMEOUT_S = 300.0
-_LEAST_RACE_S = 5.0
 _MOST_CHECKS = 2
 """Changes of what is learned that are trained with before the tuning gives up on them."""
 WHAT_IF_SHARE = 0.12
 """Share of the budget that is left for questions about the winner."""
 _LEAST_FOR_WHAT_IFS_S = 90.0
 """With a smaller budget all of it goes to the race, and such questions are answered by the model."""
+_PROBE_SHARE = 0.6
+"""Of a time that must not be overrun, what the probe may take."""
+_LEAST_RACE_S = 1.0
+_LEAST_S = 15.0
+"""About what it takes to look at an environment and to start and measure one plan."""
+_ENDING_S = 3.0
+"""Of a time that must not be overrun, what is kept for ending processes and writing down."""
+_PROBED_SHARE = 0.02
+"""Of the budget, what is spent on the environment, and on the learner, where that is less than is usual."""
 
 ArenaMaker = Callable[[Entrants, Bounds, Callable[[], bool]], Arena]
 
@@ -111,6 +122,7 @@ def tune(
     machine: Machine | None = None,
     cache: Cache | None = None,
     again: bool = False,
+    at_most_s: float | None = None,
     **options: Any,
 ) -> TuneResults:
     """Find the plan of the greatest worth for a run on this machine.
@@ -125,11 +137,13 @@ def tune(
         machine: what it runs on; default: this machine as detected.
         cache: answers of earlier tunings; default: the user's.
         again: measure, whatever the cache has.
+        at_most_s: seconds after which it ends whatever it is about; the budget alone lets an iteration end.
         **options: where ``spec`` is no ``TuneSpec``: its fields (``budget_minutes``, ``objective``, ``backends`` ..).
 
     Raises:
         SpecError: an option is unknown or out of range.
         PacelineError: the environment cannot be built, or no plan can be run.
+        EnvTimeoutError: the environment could not be looked at in time.
         ResourceError: another tuner is at work on this machine.
         OutputError: ``out`` cannot be written.
         ResultsError: ``out`` holds a run already.
@@ -148,8 +162,10 @@ def tune(
         if found.results is not None:
             return _answer_again(folder, spec, found)
         with only_tuner():
-            results = _Tuning(spec, folder, display, command, machine).go()
-    cache.keep(spec, machine, results)
+            results = _Tuning(spec, folder, display, command, machine, at_most_s).go()
+    note = cache.keep(spec, machine, results)
+    if note:
+        display.message(note)
     return results
 
 
@@ -180,7 +196,15 @@ def _answer_again(folder: RunFolder, spec: TuneSpec, found: Found) -> TuneResult
 class _Tuning:
     """One tuning."""
 
-    def __init__(self, spec: TuneSpec, folder: RunFolder, display: Display, command: str, machine: Machine) -> None:
+    def __init__(
+        self,
+        spec: TuneSpec,
+        folder: RunFolder,
+        display: Display,
+        command: str,
+        machine: Machine,
+        at_most_s: float | None,
+    ) -> None:
         self._spec = spec
         self._folder = folder
         self._display = display
@@ -190,9 +214,11 @@ class _Tuning:
         self._begin_s = time.monotonic()
         self._interrupts = Interrupts()
         self._told_stop = False
-        self._limit_bytes = int(MEMORY_SHARE * machine.memory_limit_bytes)
+        self._end_s = math.inf if at_most_s is None else self._begin_s + max(at_most_s - _ENDING_S, 0.0)
+        self._load = Load(machine.usable_cores)
+        # What other programs hold is not ours to take.
+        self._limit_bytes = int(MEMORY_SHARE * min(machine.memory_limit_bytes, machine.memory_available_bytes))
         self._memory_bytes = min(self._limit_bytes, spec.max_memory_bytes or self._limit_bytes)
-        self._bounds = Bounds(START_TIMEOUT_S, SLICE_TIMEOUT_S, self._memory_bytes)
 
     def go(self) -> TuneResults:
         """Tune, and save whatever happens."""
@@ -210,11 +236,12 @@ class _Tuning:
         return results
 
     def _tune(self) -> TuneResults:
+        self._look_ahead()
         found = self._probe()
         self._note("probe", **found.model_dump(mode="json"))
         entrants = enter(self._spec, found, self._machine, self._memory_bytes)
         self._display.entered(entrants, found)
-        arena = ProcessArena(entrants.runs, self._bounds, self._should_stop)
+        arena = ProcessArena(entrants.runs, self._bounds(entrants), self._should_stop)
         try:
             outcome = race(
                 arena,
@@ -227,6 +254,8 @@ class _Tuning:
             )
         finally:
             arena.end()
+        if outcome.stopped == "interrupted" and not self._interrupts.requested:
+            outcome.stopped = "budget"
         what_ifs, asked = self._what_ifs(found, entrants, outcome)
         checks, recommended = self._learning_checks(entrants, outcome, what_ifs, asked)
         return self._save(found, entrants, outcome, what_ifs=what_ifs, learning_checks=checks, recommended=recommended)
@@ -282,7 +311,7 @@ class _Tuning:
             entrants.runs[winner],
             outcome.belief,
             winner,
-            lambda runs: ProcessArena(runs, self._bounds, self._should_stop),
+            lambda runs: ProcessArena(runs, self._bounds(entrants), self._should_stop),
             (lambda: math.inf) if tried else self._left_s if self._reserve_s() else lambda: 0.0,
             one.start_s + slices_s,
         )
@@ -295,22 +324,51 @@ class _Tuning:
         budget_s = 60.0 * self._spec.budget_minutes
         return WHAT_IF_SHARE * budget_s if budget_s >= _LEAST_FOR_WHAT_IFS_S else 0.0
 
+    def _look_ahead(self) -> None:
+        """Say what can be known before anything is started: a budget that is too small, cores that others use."""
+        budget_s = 60.0 * self._spec.budget_minutes
+        if budget_s < _LEAST_S:
+            self._display.message(
+                f"{budget_s:g} s is less than it takes to look at the environment and to start one plan (about "
+                f"{_LEAST_S:g} s): one plan will be measured, and for the others there will be predictions"
+            )
+        self._load.look_before(self._should_stop)
+        self._note("load", others_cores=self._load.before)
+        if self._load.opening():
+            self._display.message(self._load.opening())
+
+    def _bounds(self, entrants: Entrants) -> Bounds:
+        """Return what a contender may take: one that hangs must not take the budget, one that is slow may be."""
+        share_s = min(START_TIMEOUT_S, max(_LEAST_TIMEOUT_S, self._rules().budget_s / 4))
+        longest_s = max(one.iteration_s for one in entrants.candidates)
+        start_s = max(one.start_s for one in entrants.candidates)
+        return Bounds(share_s + 3.0 * start_s, share_s + 3.0 * longest_s, self._memory_bytes)
+
     def _probe(self) -> ProbeResult:
+        budget_s = 60.0 * self._spec.budget_minutes
+        timeout_s = min(_PROBE_TIMEOUT_S, _PROBE_SHARE * (self._end_s - self._begin_s))
         try:
             found = probe(
                 self._spec.base,
-                timeout_s=_PROBE_TIMEOUT_S,
+                timeout_s=timeout_s,
+                stage_timeout_s=min(_STAGE_TIMEOUT_S, timeout_s / 3),
                 memory_bytes=self._limit_bytes,
-                options={"envpool": "native" in (self._spec.backends or ())},
+                options={
+                    "envpool": "native" in (self._spec.backends or ()),
+                    "env_s": min(1.0, max(0.2, _PROBED_SHARE * budget_s)),
+                    "learner_s": min(2.0, max(0.2, _PROBED_SHARE * budget_s)),
+                },
                 should_stop=self._should_stop,
                 on_step=self._display.probing,
             )
         except Interrupted:
-            raise KeyboardInterrupt from None
+            raise KeyboardInterrupt("nothing was measured yet") from None
         if isinstance(found, Failed):
+            self._keep_log("probe", found)
             if found.error_type:
                 raise error_named(found.error_type, found.message)
-            raise WorkError(f"{self._spec.base.env.id}: the process that looked at it failed: {found.message}")
+            kind = EnvTimeoutError if found.outcome == "timeout" else WorkError
+            raise kind(f"{self._spec.base.env.id}: the process that looked at it failed: {found.message}")
         return found
 
     def _rules(self) -> Rules:
@@ -322,9 +380,12 @@ class _Tuning:
     def _on_event(self, event: Event, outcome: Outcome, entrants: Entrants) -> None:
         name = None if event.candidate is None else entrants.candidates[event.candidate].name
         more: dict[str, Any] = {}
-        if event.measured is not None:
+        if event.what == "opened":
+            self._load.forget()
+        if event.measured is not None and event.candidate is not None:
             more = {"sps": event.measured.sps, "wall_s": event.measured.wall_s,
-                    "num_env_steps": event.measured.num_env_steps}  # fmt: skip
+                    "num_env_steps": event.measured.num_env_steps, "rss_bytes": event.measured.rss_bytes,
+                    "others_cores": self._load.note(event.candidate)}  # fmt: skip
         if event.failed is not None:
             more = {"outcome": event.failed.outcome, "message": event.failed.message}
             self._keep_log(str(name), event.failed)
@@ -332,19 +393,18 @@ class _Tuning:
         self._display.event(event, outcome)
 
     def _keep_log(self, name: str, failed: Failed) -> None:
-        if failed.output:
-            safe = "".join(letter if letter.isalnum() else "_" for letter in name)
-            self._folder.write_text(f"logs/{safe}.log", failed.output + "\n")
+        safe = "".join(letter if letter.isalnum() else "_" for letter in name)
+        parts = (failed.message, failed.output or "It printed nothing.")
+        self._folder.write_text(f"logs/{safe}.log", "\n\n".join(parts) + "\n")
 
     def _should_stop(self) -> bool:
         self._display.tick(self._left_s())
         if self._interrupts.requested and not self._told_stop:
             self._told_stop = True
             self._display.message("Stopping and saving the best so far; press Ctrl-C again to leave at once.")
-        return self._interrupts.requested
+        return self._interrupts.requested or time.monotonic() >= self._end_s
 
     def _save(self, found: ProbeResult, entrants: Entrants, outcome: Outcome, **found_out: Any) -> TuneResults:
-        costs = costs_of(found, self._machine)
         wall_s = time.monotonic() - self._begin_s
         results = TuneResults(
             experiment_info=ExperimentInfo(
@@ -361,7 +421,17 @@ class _Tuning:
                 complete=outcome.stopped != "interrupted",
             ),
             experiments=experiments_of(entrants, outcome),
-            tune=record_of(self._spec, found, entrants, outcome, wall_s, costs, **found_out),
+            tune=record_of(
+                self._spec,
+                found,
+                entrants,
+                outcome,
+                wall_s,
+                costs=costs_of(found, self._machine),
+                load=self._load,
+                memory_bytes=self._limit_bytes,
+                **found_out,
+            ),
         )
         self._folder.write_results(results)
         if results.tune.decision.winner is not None:

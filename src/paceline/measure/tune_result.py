@@ -109,6 +109,7 @@ class TuneRecord(Record):
         noise: how much the machine differs from itself; None where nothing was measured.
         decision: what was decided.
         verdict: what holds the winner back, two sentences.
+        env_source: hash of the file that the environment's code is in; empty where that is not known.
         notes: what a reader should know.
     """
 
@@ -120,6 +121,7 @@ class TuneRecord(Record):
     noise: NoiseFloor | None = None
     decision: TuneDecision
     verdict: tuple[str, ...] = ()
+    env_source: str = ""
     notes: tuple[str, ...] = ()
 
 

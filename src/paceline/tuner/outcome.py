@@ -15,6 +15,7 @@ from paceline.measure.throughput import summarize, total_ledger
 from paceline.measure.tune_result import NoiseFloor, PlanStanding, TuneDecision, TuneRecord, TuneResults
 from paceline.tuner.arena import Measured
 from paceline.tuner.belief import Belief
+from paceline.tuner.cache import source_hash
 from paceline.tuner.decision import Standing
 from paceline.tuner.entrants import Entrants
 from paceline.tuner.probe import ProbeResult
@@ -47,6 +48,7 @@ def record_of(spec: TuneSpec, found: ProbeResult, entrants: Entrants, outcome: O
             stopped=outcome.stopped,
         ),
         verdict=_verdict(entrants, outcome),
+        env_source=source_hash(spec.base.env),
     )
 
 

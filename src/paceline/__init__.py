@@ -26,6 +26,7 @@ _HOMES = {
     "sweep": "paceline.sweep",
     "train": "paceline.training",
     "tune": "paceline.tuner.tune",
+    "verify": "paceline.tuner.verify",
 }
 
 __all__ = ["__version__", "scaling", *sorted(_HOMES)]

@@ -12,7 +12,7 @@ from commands import Run
 from paceline import __version__
 from paceline.cli.parser import build_parser
 
-COMMANDS = ("doctor", "train", "config", "sweep", "tune", "bench", "report", "compare", "evaluate", "export")
+COMMANDS = ("doctor", "train", "config", "sweep", "tune", "verify", "bench", "report", "compare", "evaluate", "export")
 
 
 def test_without_a_command_the_help_is_shown(run: Run) -> None:

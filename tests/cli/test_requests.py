@@ -12,7 +12,7 @@ from paceline.cli.parser import parse
 
 CASES = [
     ("trane CartPole-v1", r"expected a command, got 'trane'; did you mean train\?"),
-    ("qwerty", r"the commands are doctor, train, config, sweep, tune, bench, report, compare, evaluate, export"),
+    ("qwerty", r"the commands are doctor, train, config, sweep, tune, verify, bench, report, compare, evaluate, ex"),
     ("train", r"expected an environment, got none; name one \(paceline train CartPole-v1\)"),
     ("sweep --num-env-runners 0", r"expected an environment, got none; name one \(paceline sweep CartPole-v1\)"),
     ("train CartPoole-v1", r"no environment is called 'CartPoole-v1'; did you mean CartPole-v1"),

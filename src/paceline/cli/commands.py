@@ -130,6 +130,24 @@ def run_tune(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_verify(arguments: argparse.Namespace) -> int:
+    """Measure a tuning's answer again: is its plan as fast as then, and does it still win."""
+    from paceline.measure.result import dump_json
+    from paceline.measure.verify_result import VerifyRecord
+    from paceline.report.verify_text import render_verify_text
+    from paceline.tuner.verify import verify
+
+    folder, stream = Path(arguments.folder), sys.stderr if arguments.json else sys.stdout
+
+    def show(record: VerifyRecord) -> None:
+        text = dump_json(record, indent=1) + "\n" if arguments.json else "\n" + render_verify_text(record, folder)
+        with suppress(BrokenPipeError):
+            print(text, end="", flush=True)
+
+    verify(folder, minutes=arguments.minutes, on_line=lambda line: print(line, file=stream, flush=True), on_record=show)
+    return 0
+
+
 def run_bench(arguments: argparse.Namespace) -> int:
     """Measure environments alone, without a learner: which execution steps them fastest."""
     from paceline.bench.display import make_display

@@ -20,6 +20,7 @@ from paceline.cli.commands import (
     run_sweep,
     run_train,
     run_tune,
+    run_verify,
 )
 from paceline.errors import RequestError
 
@@ -30,6 +31,7 @@ examples:
   paceline config show HalfCheetah-v5 --config auto
   paceline sweep HalfCheetah-v5 --num-env-runners 0,1,2 --num-envs-per-env-runner 1,4,16 --out runs/sweep
   paceline tune HalfCheetah-v5 --budget-minutes 5 --out runs/tuned
+  paceline verify runs/tuned
   paceline bench HalfCheetah-v5 --num-envs 1,8,32,128
   paceline report runs/sweep
   paceline compare runs/ppo runs/impala
@@ -62,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_config(commands)
     _add_sweep(commands)
     _add_tune(commands)
+    _add_verify(commands)
     _add_bench(commands)
     _add_report(commands)
     _add_compare(commands)
@@ -309,6 +312,26 @@ def _add_tune(commands: Any) -> None:
     )
 
 
+def _add_verify(commands: Any) -> None:
+    parser = _command_parser(
+        commands,
+        "verify",
+        run_verify,
+        "It runs the plan and what it was held against in fresh processes, by turns, and says SAME, FASTER, SLOWER\n"
+        "or CANNOT TELL, whether the plan still wins, and what is no longer as it was. All four exit with status 0.\n"
+        "\n"
+        "examples:\n"
+        "  paceline verify runs/tuned\n"
+        "  paceline verify runs/tuned --minutes 3\n"
+        "  paceline verify runs/tuned --json",
+    )
+    parser.add_argument("folder", metavar="DIR", help="the --out folder of tune")
+    parser.add_argument("--minutes", type=_number, default=1.0, metavar="M", help="minutes for all of it (default 1)")
+    parser.add_argument(
+        "--json", action="store_true", help="print the figures as JSON; progress goes to standard error"
+    )
+
+
 def _add_bench(commands: Any) -> None:
     parser = _command_parser(
         commands,
@@ -368,7 +391,7 @@ def _add_bench(commands: Any) -> None:
 
 def _add_report(commands: Any) -> None:
     parser = _command_parser(commands, "report", run_report, "example:\n  paceline report runs/sweep")
-    parser.add_argument("folder", metavar="DIR", help="the --out folder of train, sweep or bench")
+    parser.add_argument("folder", metavar="DIR", help="the --out folder of train, sweep, tune or bench")
     parser.add_argument("--html", action="store_true", help="accepted for completeness: report.html is always written")
 
 

@@ -32,7 +32,7 @@ SPEC_FILE = "spec.yaml"
 
 RUN_ENTRIES: frozenset[str] = frozenset(
     {RESULTS_FILE, PROGRESS_FILE, CSV_FILE, SPEC_FILE, "plan.yaml", "report.txt", "report.html", "dashboard.png",
-     "checkpoints", "tb", "wandb", "trials", "logs"}
+     "checkpoints", "tb", "wandb", "trials", "logs", "verify.json", "trace.json"}
 )  # fmt: skip
 """What a run's folder may hold; anything else was not put there by paceline."""
 

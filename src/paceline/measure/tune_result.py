@@ -183,6 +183,7 @@ class TuneRecord(Record):
         what_ifs: what one change or another would give.
         learning_checks: comparisons of what learns differently with what was asked for.
         recommended: what learns differently, is faster, and was found to learn as well; None where there is nothing.
+        env_source: hash of the file that the environment's code is in; empty where that is not known.
         notes: what a reader should know.
     """
 
@@ -198,6 +199,7 @@ class TuneRecord(Record):
     what_ifs: tuple[WhatIf, ...] = ()
     learning_checks: tuple[LearningCheck, ...] = ()
     recommended: Recommended | None = None
+    env_source: str = ""
     notes: tuple[str, ...] = ()
 
 

@@ -13,6 +13,7 @@ from paceline.measure.result import Results
 from paceline.measure.store import WRITABLE_OUT, load_results, write_atomically
 from paceline.measure.trained_run import load_restarts
 from paceline.measure.tune_result import TuneResults
+from paceline.measure.verify_result import load_verification
 from paceline.report.bench_page import render_bench_html
 from paceline.report.bench_plots import draw_bench_dashboard
 from paceline.report.bench_text import render_bench_text
@@ -26,6 +27,7 @@ from paceline.report.text import render_text
 from paceline.report.tune_page import render_tune_html
 from paceline.report.tune_plots import draw_tune_dashboard
 from paceline.report.tune_text import render_tune_text, tune_headline
+from paceline.report.verify_text import verify_section
 from paceline.report.view import ReportInput, plan_yaml, verdict
 
 TEXT_NAME = "report.txt"
@@ -96,7 +98,9 @@ def write_report(out_dir: Path, *, html: bool = True) -> ReportPaths:
 def _write_tune(out_dir: Path, results: TuneResults, *, html: bool) -> ReportPaths:
     """Write a tuning's report; its ``plan.yaml`` is there already, written by who decided."""
     text, picture, page, plan = (out_dir / name for name in (TEXT_NAME, PICTURE_NAME, PAGE_NAME, PLAN_NAME))
-    _write(text, render_tune_text(results))
+    verified = load_verification(out_dir)
+    again = "" if verified is None else "\n".join(verify_section(verified, out_dir)) + "\n"
+    _write(text, render_tune_text(results) + again)
     _write(picture, draw_tune_dashboard(results))
     if html:
         plan_yaml = plan.read_text(encoding="utf-8", errors="replace") if plan.is_file() else ""

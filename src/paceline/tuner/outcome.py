@@ -24,6 +24,7 @@ from paceline.measure.tune_result import (
 )
 from paceline.tuner.arena import Measured
 from paceline.tuner.belief import Belief
+from paceline.tuner.cache import source_hash
 from paceline.tuner.candidates import Pruned
 from paceline.tuner.cautions import leak_cautions, leaks_of, time_cautions
 from paceline.tuner.decision import Standing
@@ -98,6 +99,7 @@ def record_of(
             *time_cautions(entrants, outcome, wall_s),
             *leak_cautions(found.run, entrants, outcome, memory_bytes),
         ),
+        env_source=source_hash(spec.base.env),
     )
 
 

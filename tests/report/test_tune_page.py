@@ -128,7 +128,7 @@ def test_doubt_stands_on_top() -> None:
     assert build_tune_page(tuned()).notices == ()
     assert [notice.code for notice in build_tune_page(tuned(decision=doubtful)).notices] == ["cannot-tell"]
     html = page(decision=doubtful)
-    assert html.index("another may be better") < html.index('id="take"')
+    assert html.index("Another plan may be better") < html.index('id="take"')
 
 
 def test_noise_parts_and_machine_are_told() -> None:

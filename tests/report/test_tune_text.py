@@ -29,8 +29,9 @@ def test_the_first_line_is_the_verdict() -> None:
         ({"certain": False, "tells": False, "p_best": 0.3}, "Take shm 2x16 for now: 10,000 steps/s, 2.00x"),
         (
             {"certain": False, "tells": False, "p_best": 0.3},
-            "be told after 3 min 20 s: it is within 2% of the best with probability 0.30.",
+            "be told after 3 min 20 s and 2 measured plans: it is within 2% of the best with probability 0.30.",
         ),
+        ({"certain": False, "tells": False, "p_best": 0.0}, "with probability less than 0.01."),
         ({"winner": None}, "Cannot tell which plan to take: none could be measured."),
         ({"baseline": "shm 2x16"}, "10,000 steps/s, the best in one process."),
     ],

@@ -150,7 +150,7 @@ def _facts(tune: TuneRecord) -> tuple[Fact, ...]:
         middle, low, high = winner.speedup
         facts.append(Fact(f"over {baseline}", formats.times(middle), f"95%: {low:.2f} to {high:.2f}"))
     sure = "certain enough" if tune.decision.certain else "with this probability"
-    facts.append(Fact("how sure", f"{tune.decision.p_best:.2f}", f"within 2% of the best {sure}"))
+    facts.append(Fact("how sure", look.chance_text(tune.decision.p_best), f"within 2% of the best {sure}"))
     if winner.cores:
         facts.append(Fact("cores kept busy", f"{winner.cores:.1f}", formats.size_bytes(winner.memory_bytes)))
     count = len(look.measured(tune))
@@ -164,9 +164,7 @@ def _notices(results: TuneResults) -> tuple[Notice, ...]:
     if not results.experiment_info.complete:
         found.append(Notice("stopped", "The tuning was stopped early: this is the best so far."))
     elif tune.decision.winner is not None and not tune.decision.tells:
-        text = (
-            "The plan below is a good one, but another may be better: tune for longer (--budget-minutes) to know more."
-        )
+        text = "Another plan may be better: tune for longer (--budget-minutes), on a quiet machine, to know more."
         found.append(Notice("cannot-tell", text))
     return tuple(found)
 

@@ -20,12 +20,12 @@ def tune_headline(results: TuneResults) -> str:
     if winner is None:
         return "Cannot tell which plan to take: none could be measured."
     speed = f"{formats.integer(winner.sps)} steps/s{_over_baseline(tune, winner)}"
-    within = f"within 2% of the best with probability {decision.p_best:.2f}"
+    within = f"within 2% of the best with probability {look.chance_text(decision.p_best)}"
     if not decision.tells:
         best = "the fastest" if tune.objective == "fastest" else f"the best ({tune.objective})"
+        after = f"{formats.seconds(tune.wall_s)} and {formats.plural(len(look.measured(tune)), 'measured plan')}"
         return (
-            f"Take {winner.name} for now: {speed}. Which plan is {best} cannot be told after "
-            f"{formats.seconds(tune.wall_s)}: it is {within}."
+            f"Take {winner.name} for now: {speed}. Which plan is {best} cannot be told after {after}: it is {within}."
         )
     return f"Take {winner.name}: {speed}{'' if decision.certain else f' ({within})'}."
 

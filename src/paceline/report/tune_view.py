@@ -50,6 +50,11 @@ def rivals(tune: TuneRecord) -> list[PlanStanding]:
     return sorted(found, key=lambda one: -(one.p_tied or 0.0))
 
 
+def chance_text(probability: float) -> str:
+    """Write a probability; one that rounds to nothing is not written as nothing."""
+    return f"{probability:.2f}" if probability >= 0.01 else "less than 0.01"
+
+
 def plan_words(plan: Mapping[str, Any]) -> str:
     """Say a plan in words: ``2 runner processes with 16 envs each, 32 in all; ..``; "" for a plan that is not whole."""
     runners, envs = plan.get("num_env_runners"), plan.get("num_envs_per_env_runner")

@@ -180,7 +180,7 @@ def _standing(
     if not slices:
         reason = "it would have had to be much faster than expected to win"
         if standing is not None and standing.p_tied >= MAY_BE_AS_FAST:
-            reason = "no time was left to measure it; it may be as fast as the winner"
+            reason = "no time was left to measure; perhaps as fast as the winner"
         return PlanStanding(**fields, state="not measured", reason=reason)
     return PlanStanding(**fields, state="measured", speedup=None if speedups is None else speedups[index])
 

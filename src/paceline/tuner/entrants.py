@@ -100,6 +100,7 @@ def setting_of(base: RunSpec, probe: ProbeResult, machine: Machine) -> Setting:
         waits=env is not None and env.waits,
         threads_help=bool(env and env.releases_gil),
         native=None if probe.native == "yes" else probe.native,
+        native_threads=probe.native_threads,
     )
 
 
@@ -113,6 +114,7 @@ def costs_of(probe: ProbeResult, machine: Machine) -> PhaseCosts:
         update_s=probe.update_s,
         cores=machine.usable_cores,
         native_us=probe.native_us,
+        native_step_us=probe.native_step_us,
         env_bytes=probe.env_bytes,
         row_bytes=probe.row_bytes,
     )

@@ -22,6 +22,13 @@ def test_every_size_has_its_ceilings_and_never_more_runners_than_environments() 
     assert [case.num_env_runners for case in more if not case.is_ceiling] == [8, 16]
 
 
+def test_native_code_has_no_more_threads_than_it_makes_use_of() -> None:
+    asked = spec(backends=("shm", "native", "serial"), num_envs=(8,))
+    for most, expected in ((None, 4), (1, 1), (16, 4)):
+        runners = {case.backend: case.num_env_runners for case in plan_cases(asked, 4, most)}
+        assert (runners["native"], runners["shm"], runners["serial"]) == (expected, 4, 0)
+
+
 def test_where_runners_do_not_divide_the_environments_the_total_is_told() -> None:
     config = Case("shm", 20, 3).config
     assert (config.num_env_runners, config.num_envs_per_env_runner, config.total_envs) == (3, 7, 20)

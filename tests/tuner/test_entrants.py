@@ -9,7 +9,7 @@ import pytest
 from paceline.errors import PlanError
 from paceline.machine import Machine, detect_machine
 from paceline.spec import RunSpec, build_spec
-from paceline.tuner.entrants import Entrants, enter
+from paceline.tuner.entrants import Entrants, costs_of, enter
 from paceline.tuner.probe import ProbeResult
 from paceline.tuner.spec import TuneSpec
 from paceline.vector.env_cost import EnvCost
@@ -66,6 +66,14 @@ def test_hopeless_plans_are_left_out_but_not_the_baselines(machine: Machine) -> 
     hopeless = [one for one in found.pruned if "less than 1/8 of native" in one.reason]
     assert hopeless
     assert found.candidates[found.baseline].plan.num_env_runners == 0
+
+
+def test_what_native_code_was_measured_to_cost_and_to_make_use_of_is_heeded(machine: Machine) -> None:
+    parts = probed(native="yes", native_us=0.5, native_step_us=40.0, native_threads=1)
+    costs = costs_of(parts, machine)
+    assert (costs.native_us, costs.native_step_us) == (0.5, 40.0)
+    native = {one.name for one in entered(machine, parts).candidates if one.name.startswith("native")}
+    assert native and all(name.startswith("native 1x") for name in native)
 
 
 def test_axes_that_leave_no_plan_are_refused(machine: Machine) -> None:

@@ -72,6 +72,14 @@ def test_native_code_takes_what_it_was_measured_to_take() -> None:
     assert sps(native, costs(BUSY, native_us=100.0)) > 5 * sps(native, costs(BUSY, native_us=1000.0))
 
 
+@pytest.mark.parametrize("each", [1, 4, 16, 64, 128])
+def test_a_batch_in_native_code_costs_something_by_itself_that_its_environments_share(each: int) -> None:
+    found = predict(plan(1, each, backend="native"), costs(TINY, native_us=0.5, native_step_us=40.0), batch_size=2048)
+    assert found.env_us == pytest.approx(0.5 + 40.0 / each)
+    free = predict(plan(1, each, backend="native"), costs(TINY, native_us=0.0, native_step_us=40.0), batch_size=2048)
+    assert free.env_us == pytest.approx(40.0 / each), "nothing for one more is a figure, too"
+
+
 def test_no_more_cores_are_busy_than_there_are_and_more_processes_hold_more() -> None:
     few, many = (predict(plan(runners, 8), costs(BUSY), batch_size=2048) for runners in (1, 4))
     assert few.cores < many.cores <= 4

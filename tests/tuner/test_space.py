@@ -68,6 +68,14 @@ def test_axes_hold_the_plans_to_what_is_asked_for() -> None:
     assert max(one.plan.num_env_runners for one in all_plans(PPO, Axes(max_cores=2))[0]) == 2
 
 
+def test_native_code_that_uses_one_thread_has_plans_with_one_alone() -> None:
+    one_thread = replace(PPO, native=None, native_threads=1)
+    native = {name for name in names(one_thread) if name.startswith("native")}
+    assert native == {f"native 1x{each}" for each in (1, 2, 4, 8, 16, 32, 64)}
+    assert names(one_thread, Axes(backends=("native",), num_env_runners=(2, 4))) == set()
+    assert "native 4x8" in names(replace(PPO, native=None))
+
+
 def test_what_is_asked_for_and_cannot_be_is_told() -> None:
     plans, pruned = all_plans(replace(PPO, native="no native code for it"), Axes(backends=("native", "serial")))
     assert {one.plan.backend for one in plans} == {"serial"}

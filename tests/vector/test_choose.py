@@ -21,6 +21,7 @@ from paceline.envs import env_factory
 from paceline.errors import EnvRaisedError
 from paceline.vector import choose
 from paceline.vector.choose import EnvCost, choose_backend, choose_untried, measure_env_cost, serial_us, shm_us
+from paceline.vector.native import NativeWay
 
 
 def cost_of(step_us: float, **others: Any) -> EnvCost:
@@ -225,8 +226,10 @@ def test_the_choice_is_made_without_a_measurement_where_it_is_forced() -> None:
         "shm", 4, "shm, 4 runners: one for each usable core; a step's cost is not known"
     )
     assert choose_backend(None, 3, 4).reason.startswith("shm, 3 runners: one for each environment")
-    native = choose_backend(cost_of(4.0), 16, 4, native_reason="mujoco.rollout steps HalfCheetah-v5")
+    native = choose_backend(cost_of(4.0), 16, 4, native=NativeWay("mujoco.rollout steps HalfCheetah-v5"))
     assert native == choose.Choice("native", 4, "native, 4 threads: mujoco.rollout steps HalfCheetah-v5")
+    numpy = choose_backend(None, 16, 4, native=NativeWay("batched NumPy steps CartPole-v1", most_threads=1))
+    assert numpy == choose.Choice("native", 1, "native, 1 thread: batched NumPy steps CartPole-v1")
 
 
 def test_what_must_not_be_tried_out_here_always_gets_a_process() -> None:

@@ -18,6 +18,7 @@ from paceline.errors import PlanError, RequestError
 from paceline.spec import EnvSpec
 from paceline.vector import SerialVecEnv, ShmVecEnv, VecEnv, make
 from paceline.vector.choose import Choice
+from paceline.vector.native import native_way
 from paceline.vector.runners.processes import partition
 from paceline.vector.seeding import derive_seeds
 
@@ -262,3 +263,21 @@ def test_a_backend_of_another_name_is_refused(backend: Any) -> None:
 def test_numbers_that_are_none_are_refused(numbers: dict[str, Any]) -> None:
     with pytest.raises(PlanError, match="to be an integer"):
         make_vec("CartPole-v1", backend="shm", **numbers)
+
+
+def test_auto_takes_batches_from_the_size_on_at_which_they_are_quicker() -> None:
+    way = native_way(env_factory("CartPole-v1"))
+    assert way is not None
+    for num_envs, backend, runners in ((way.least_envs - 1, "serial", 0), (way.least_envs, "native", 1)):
+        env = make_vec("CartPole-v1", num_envs)
+        assert (env.backend, env.num_env_runners) == (backend, runners)
+        env.close()
+    assert "batched NumPy steps CartPole-v1 in the calling thread" in env.backend_reason
+
+
+def test_native_code_gets_as_many_threads_as_it_makes_use_of() -> None:
+    env = make_vec("CartPole-v1", 8, backend="native")
+    assert env.num_env_runners == 1
+    env.close()
+    with pytest.raises(PlanError, match="expected num_env_runners 1 for CartPole-v1 with backend native"):
+        make_vec("CartPole-v1", 8, backend="native", num_env_runners=2)

@@ -65,18 +65,20 @@ class Case:
         )
 
 
-def plan_cases(spec: BenchSpec, whole_cores: int) -> list[Case]:
+def plan_cases(spec: BenchSpec, whole_cores: int, native_threads: int | None = None) -> list[Case]:
     """Return the cases in order of size; of each size first what the others are held against.
 
     Args:
         spec: what to measure.
         whole_cores: processes that can be busy at once, R where the spec leaves it open.
+        native_threads: the most that native code makes use of; None: any number.
     """
+    limits = {"serial": 0} if native_threads is None else {"serial": 0, "native": native_threads}
     cases = []
     for num_envs in spec.num_envs:
         runners = min(spec.num_env_runners or whole_cores, num_envs)
         cases += [Case(LOOP, num_envs, 0), Case(FREE_RUNNING, num_envs, runners)]
-        cases += [Case(name, num_envs, 0 if name == "serial" else runners) for name in spec.backends]
+        cases += [Case(name, num_envs, min(runners, limits.get(name, runners))) for name in spec.backends]
     return cases
 
 

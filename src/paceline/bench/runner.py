@@ -30,6 +30,7 @@ from paceline.machine import Machine, detect_machine
 from paceline.measure.bench_result import BenchResults, EnvProfile
 from paceline.measure.result import ExperimentInfo
 from paceline.measure.store import RunFolder, holds_run
+from paceline.vector.native.support import native_way
 
 MEMORY_LIMIT_SHARE = 0.8
 """Share of the machine's memory that the bench's processes together may hold."""
@@ -103,7 +104,9 @@ class _Bench:
         self._machine = machine
         self._command = command
         self._timestamp = datetime.now(UTC).isoformat(timespec="seconds")
-        self._cases = [_Alive(case, CaseRecord(case)) for case in plan_cases(spec, machine.whole_cores)]
+        native = native_way(env_factory(spec.env))
+        cases = plan_cases(spec, machine.whole_cores, native.most_threads if native is not None else None)
+        self._cases = [_Alive(case, CaseRecord(case)) for case in cases]
         self._profile: EnvProfile | None = None
         self._notes: list[str] = []
         self._refusals: dict[str, Failure] = {}

@@ -290,8 +290,9 @@ def part_facts(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
         for name, what in (("several", "one to a process"), ("processes", "no runner processes"))
         if parts.get(name, "yes") != "yes"
     ]
-    if parts.get("native_us"):
-        facts.append(("a step in native code", f"{microseconds(parts['native_us'])} of computing"))
+    if parts.get("native_us") is not None:
+        whole = f", and {microseconds(parts['native_step_us'])} for all together" if parts.get("native_step_us") else ""
+        facts.append(("a step in native code", f"{microseconds(parts['native_us'])} of computing{whole}"))
     facts += [
         (f"acting for {formats.plural(size, 'environment')}", microseconds(us))
         for size, us in parts.get("acting_us", ())

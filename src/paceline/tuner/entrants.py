@@ -111,6 +111,7 @@ def setting_of(base: RunSpec, probe: ProbeResult, machine: Machine) -> Setting:
         native=None if probe.native == "yes" else probe.native,
         processes=None if probe.processes == "yes" else probe.processes,
         several=None if probe.several == "yes" else probe.several,
+        native_threads=probe.native_threads,
     )
 
 
@@ -124,6 +125,7 @@ def costs_of(probe: ProbeResult, machine: Machine) -> PhaseCosts:
         update_s=probe.update_s,
         cores=machine.usable_cores,
         native_us=probe.native_us,
+        native_step_us=probe.native_step_us,
         env_bytes=probe.env_bytes,
         row_bytes=probe.row_bytes,
     )

@@ -1,13 +1,13 @@
 """The phase model: what every plan should give, from what the parts cost.
 
 With N = max(R, 1) E environments, t a step's time and c the part of it that computes, a(N) acting for N environments, u
-an update by step of its batch, C cores, and w(.) the time of a step of all environments in runners
-(:mod:`paceline.vector.choose`), a step of all environments takes
+an update by step of its batch, C cores, b + N n what native code computes for all, and w(.) the time of a step of all
+environments in runners (:mod:`paceline.vector.choose`), a step of all environments takes
 
     in process       a(N) + N t
     runners          a(N) + w(N, R)
     pipelined        2 max(a(N/2), w(N/2, R)), but no less than all the computing on C cores
-    native threads   a(N) + N n / min(R, C)
+    native threads   a(N) + b + N n / min(R, C)
     policy in the runners   (a(E) + E t) max(1, R / C), the slowest runner waited for once a batch
 
 and SPS = 1 / (step / N + u). Asynchronous actors and their learner wait for nobody: SPS is what the slowest of actors,
@@ -41,7 +41,6 @@ ACTOR_BYTES = 330 * 2**20
 _SAMPLING_STEP_US = 25.0
 """Of every step of all environments: writing a row of the batch, the loop around it."""
 _ACTOR_STEP_US = 15.0
-_NATIVE_STEP_US = 25.0
 _HALF_US = 110.0
 """Of every half of a pipelined step: its own ``recv`` and ``send``, by the learner's process."""
 _PUBLISH_US = 150.0
@@ -62,7 +61,9 @@ class PhaseCosts:
         acting_us: microseconds of acting, by number of environments; two sizes or more.
         update_s: seconds of one update.
         cores: usable cores.
-        native_us: microseconds of CPU of a step in native code; None where there is none.
+        native_us: microseconds of CPU that one more environment costs native code in a step of all; None where there
+            is none.
+        native_step_us: what a step of all costs it beside that.
         env_bytes: memory of one environment.
         row_bytes: memory of one step of a batch.
     """
@@ -72,6 +73,7 @@ class PhaseCosts:
     update_s: float
     cores: float
     native_us: float | None = None
+    native_step_us: float = 0.0
     env_bytes: int = 0
     row_bytes: int = 0
 
@@ -126,7 +128,9 @@ def predict(plan: Plan, costs: PhaseCosts, *, batch_size: int, updates_per_itera
     update = costs.update_s * 1e6 / batch_size
     if plan.inference == "runner":
         update += _PUBLISH_US / batch_size
-    computing = costs.env.cpu_us if plan.resolved_backend != "native" else (costs.native_us or costs.env.cpu_us)
+    computing = costs.env.cpu_us
+    if plan.resolved_backend == "native" and costs.native_us is not None:
+        computing = costs.native_us + costs.native_step_us / plan.num_envs
     work = computing + acting * _copies(plan, costs) + update  # core-microseconds of a step
     if plan.schedule == "async":
         total = _soft_max(acting + stepping, update, work / costs.cores)
@@ -157,7 +161,11 @@ def bound_sps(plan: Plan, costs: PhaseCosts, *, batch_size: int) -> float:
     """
     width = plan.num_envs
     update = costs.update_s * 1e6 / batch_size
-    computing = costs.env.cpu_us if plan.resolved_backend != "native" else (costs.native_us or costs.env.cpu_us)
+    if plan.resolved_backend == "native":
+        native_us = costs.env.cpu_us if costs.native_us is None else costs.native_us
+        at_once = min(costs.cores, _at_once(plan, costs))
+        return 1e6 / ((costs.acting(width) + costs.native_step_us) / width + native_us / at_once + update)
+    computing = costs.env.cpu_us
     acting = costs.acting(width) / width
     if plan.inference == "runner":
         acting = costs.acting(plan.num_envs_per_env_runner) / plan.num_envs_per_env_runner
@@ -204,8 +212,8 @@ def _step_us(plan: Plan, costs: PhaseCosts, batch_size: int) -> tuple[float, flo
     if plan.resolved_backend == "serial":
         return acting / width, (env.slowness * SERIAL_STEP_US + width * (env.mean_us + env.slowness * ROW_US)) / width
     if plan.resolved_backend == "native":
-        native_us = costs.native_us or env.cpu_us / 2
-        return acting / width, (_NATIVE_STEP_US + width * native_us / min(runners, costs.cores)) / width
+        native_us = env.cpu_us / 2 if costs.native_us is None else costs.native_us
+        return acting / width, costs.native_step_us / width + native_us / min(runners, costs.cores)
     if plan.schedule != "pipelined":
         return acting / width, _runners_us(plan, costs, width) / width
     half = width / 2
@@ -235,7 +243,8 @@ def _known_us(plan: Plan, costs: PhaseCosts) -> float:
     if plan.inference == "runner":
         return (costs.acting(each) / each + costs.env.mean_us) / at_once
     if plan.resolved_backend == "native":
-        return costs.acting(plan.num_envs) / plan.num_envs + (costs.native_us or 0.0) / at_once
+        whole = costs.acting(plan.num_envs) + costs.native_step_us
+        return whole / plan.num_envs + (costs.native_us or 0.0) / at_once
     return costs.acting(plan.num_envs) / plan.num_envs + costs.env.mean_us / at_once
 
 

@@ -25,14 +25,15 @@ from paceline.training.costs import measure_learner_costs
 from paceline.training.resolve import resolve_for_spaces
 from paceline.vector import make_vec
 from paceline.vector.env_cost import EnvCost, measure_env_cost
-from paceline.vector.native.support import native_reason, native_support
+from paceline.vector.native.support import native_support, native_way
 
 PROBE = "paceline.tuner.probe:probe_run"
 SIZES = (1, 8, 64)
 SEVERAL, NATIVE, RUNNER = "several", "native", "runner"
 STAGES = (SEVERAL, NATIVE, RUNNER)
 """What a probe can do without."""
-_NATIVE_ENVS = 16
+_NATIVE_SIZES = (4, 64)
+_NATIVE_S = 0.15
 _MORE_ENVS = 3
 _RUNNER_STEPS = 3
 
@@ -49,7 +50,9 @@ class ProbeResult(Record):
         compile_s: seconds of compiling.
         row_bytes: bytes of one step of a batch.
         native: ``yes``, or one sentence that says why native code cannot step it.
-        native_us: microseconds of CPU of a step in native code.
+        native_us: microseconds of CPU that one more environment costs native code in a step of all.
+        native_step_us: what a step of all costs it beside that.
+        native_threads: the most that it makes use of; None: any number.
         several: ``yes``, or one sentence that says why there is no second environment in one process.
         processes: ``yes``, or one sentence that says why runner processes cannot have it.
         max_episode_steps: of an episode, where there is a limit.
@@ -65,6 +68,8 @@ class ProbeResult(Record):
     row_bytes: int
     native: str | Literal["yes"] = "yes"
     native_us: float | None = None
+    native_step_us: float = 0.0
+    native_threads: int | None = None
     several: str | Literal["yes"] = "yes"
     processes: str | Literal["yes"] = "yes"
     max_episode_steps: int | None = None
@@ -95,12 +100,13 @@ def probe_run(request: Request, emit: Emit, more: Iterable[Request]) -> None:
     if told("several environments in one process", SEVERAL):
         env_bytes, several = _several(factory)
     native = without.get(NATIVE) or _why_not_native(factory, envpool=bool(request.get("envpool")))
-    native_us = None
+    native_step_us, native_us = 0.0, None
     if native is None and told("the environment in native code", NATIVE):
-        native_us = _native_us(factory)
+        native_step_us, native_us = _native_us(factory)
     processes = without.get(RUNNER)
     if told("the environment in a runner process", RUNNER):
         processes = _why_no_runner(factory)
+    way = native_way(factory)
     told("the policy and the learner")
     serial = {"num_env_runners": 0, "num_envs_per_env_runner": 8, "backend": "serial", "schedule": "sync",
               "inference": "learner"}  # fmt: skip
@@ -122,6 +128,8 @@ def probe_run(request: Request, emit: Emit, more: Iterable[Request]) -> None:
         native_us=native_us,
         several=several or "yes",
         processes=processes or "yes",
+        native_step_us=native_step_us,
+        native_threads=way.most_threads if way is not None else None,
         max_episode_steps=limit,
         wall_s=time.perf_counter() - begin,
     )
@@ -192,7 +200,7 @@ def _in_a_line(error: BaseException) -> str:
 
 def _why_not_native(factory: EnvFactory, *, envpool: bool) -> str | None:
     """Return why native code is out of the question, None if it can be tried."""
-    if native_reason(factory) is not None:
+    if native_way(factory) is not None:
         return None
     why = native_support(factory)
     if why is None and not envpool:
@@ -210,20 +218,32 @@ def _held_bytes() -> int:
     return tree_pss_bytes(os.getpid()) or tree_rss_bytes(os.getpid())
 
 
-def _native_us(factory: EnvFactory) -> float | None:
-    """Return microseconds of CPU of one environment's step in one native thread; None if it does not work."""
+def _native_us(factory: EnvFactory) -> tuple[float, float | None]:
+    """Return microseconds of CPU of a step of all in one native thread: without environments, and of each of them.
+
+    A line through two sizes; 0 and None if it does not work.
+    """
     try:
-        venv = make_vec(factory, _NATIVE_ENVS, backend="native", num_env_runners=1, infos="none", copy=False)
+        few, many = (_native_step_us(factory, num_envs) for num_envs in _NATIVE_SIZES)
     except Exception:  # whatever it is will be told where the plan is tried
-        return None
+        return 0.0, None
+    each = max(0.0, many - few) / (_NATIVE_SIZES[1] - _NATIVE_SIZES[0])
+    return max(0.0, few - _NATIVE_SIZES[0] * each), each
+
+
+def _native_step_us(factory: EnvFactory, num_envs: int) -> float:
+    """Return microseconds of CPU of a step of ``num_envs`` environments in one native thread."""
+    venv = make_vec(
+        factory, num_envs, backend="native", num_env_runners=1, infos="none", copy=False, autoreset_mode="same_step"
+    )
     try:
         venv.reset(seed=0)
-        actions = np.asarray(venv.action_space.sample())
-        venv.step(actions)
+        actions = [np.asarray(venv.action_space.sample()) for _ in range(16)]  # one alone might end episodes early
+        venv.step(actions[0])
         begin, cpu, steps = time.perf_counter(), time.process_time(), 0
-        while steps < 5 or time.perf_counter() - begin < 0.2:
-            venv.step(actions)
+        while steps < 5 or time.perf_counter() - begin < _NATIVE_S:
+            venv.step(actions[steps % len(actions)])
             steps += 1
-        return (time.process_time() - cpu) * 1e6 / (steps * _NATIVE_ENVS)
+        return (time.process_time() - cpu) * 1e6 / steps
     finally:
         venv.close()

@@ -33,6 +33,7 @@ class Setting:
         waits: whether the environment spends its steps waiting.
         threads_help: whether other Python threads run meanwhile.
         native: None if native code can step it, else one sentence that says why not.
+        native_threads: the most that native code makes use of; None: any number.
         processes: None if it can be built in another process, else one sentence that says why not.
         several: None if there can be more than one in a process, else one sentence that says why not.
     """
@@ -46,6 +47,7 @@ class Setting:
     waits: bool = False
     threads_help: bool = False
     native: str | None = "no native code for it"
+    native_threads: int | None = None
     processes: str | None = None
     several: str | None = None
 
@@ -166,6 +168,8 @@ def _runners(setting: Setting, axes: Axes, backend: str) -> Sequence[int]:
         asked = set(axes.num_env_runners)
         values = [0] if backend == "serial" else sorted(asked - {0})
         values = [value for value in values if value in asked]
+    if backend == "native" and setting.native_threads is not None:
+        values = [value for value in values if value <= setting.native_threads]
     return values
 
 

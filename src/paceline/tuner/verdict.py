@@ -71,7 +71,9 @@ def _stragglers(winner: Candidate, costs: PhaseCosts, batch_size: int) -> bool:
 def _distance(winner: Candidate, sps: float, costs: PhaseCosts, batch_size: int) -> str:
     bound = bound_sps(winner.plan, costs, batch_size=batch_size)
     share = f"{min(sps / bound, 1.0):.0%}" if sps < bound else "all"
-    if winner.plan.num_env_runners == 0:
+    if winner.plan.resolved_backend == "native":
+        what = "If nothing were lost between steps, acting and updates as they were measured by themselves"
+    elif winner.plan.num_env_runners == 0:
         what = f"If its steps were spread over {_cores(costs.cores)} without any loss"
     elif winner.plan.schedule == "async":
         what = f"If {_cores(costs.cores)} were busy with steps and updates all the time"

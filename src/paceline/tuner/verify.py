@@ -38,7 +38,7 @@ from paceline.tuner.arena import Arena, Failed, Interrupted, Measured
 from paceline.tuner.belief import Belief, Floats, Slice
 from paceline.tuner.lock import only_tuner
 from paceline.tuner.processes import Bounds, ProcessArena
-from paceline.tuner.tune import MEMORY_SHARE, SLICE_TIMEOUT_S, START_TIMEOUT_S
+from paceline.tuner.tune import MEMORY_SHARE, START_TIMEOUT_S
 from paceline.tuner.tuned import Contender, contenders_of, differences_of, load_tuning, run_of
 
 MARGIN = 0.05
@@ -292,7 +292,7 @@ def verify(
     machine = machine or detect_machine()
     differences = differences_of(spec, results, machine)
     timestamp, begin_s = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-    bounds = Bounds(START_TIMEOUT_S, SLICE_TIMEOUT_S, int(MEMORY_SHARE * machine.memory_limit_bytes))
+    bounds = Bounds(START_TIMEOUT_S, START_TIMEOUT_S, int(MEMORY_SHARE * machine.memory_limit_bytes))
     with only_tuner(), Interrupts() as interrupts:
         on_line(f"measuring {' and '.join(one.recorded.name for one in contenders[:2])} again, for {minutes:g} min")
         arena = ProcessArena(runs, bounds, lambda: interrupts.requested)

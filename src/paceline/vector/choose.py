@@ -23,6 +23,7 @@ from statistics import NormalDist
 from typing import Literal
 
 from paceline.vector.env_cost import EnvCost, measure_env_cost
+from paceline.vector.native.support import NativeWay
 
 __all__ = [
     "Choice",
@@ -97,7 +98,7 @@ def choose_backend(
     num_envs: int,
     num_runners_useful: int,
     *,
-    native_reason: str | None = None,
+    native: NativeWay | None = None,
     has_processes: bool = True,
 ) -> Choice:
     """Choose how to execute N environments.
@@ -106,13 +107,13 @@ def choose_backend(
         cost: of one of them; None if unknown.
         num_envs: N.
         num_runners_useful: how many processes can compute at once: cores, within a container's quota.
-        native_reason: why these environments can be stepped by native code; None if they cannot.
+        native: how native code steps these environments, and faster than in turn; None if it does not.
         has_processes: whether there can be runner processes; else the choice is between this process and its threads.
     """
     cores = max(1, num_runners_useful)
-    if native_reason is not None:
-        runners = min(num_envs, cores)
-        return Choice("native", runners, f"native, {_count(runners, 'thread')}: {native_reason}")
+    if native is not None:
+        runners = min(num_envs, cores, native.most_threads or cores)
+        return Choice("native", runners, f"native, {_count(runners, 'thread')}: {native.reason}")
     if num_envs == 1:
         return Choice("serial", 0, "serial: a single environment gains nothing from another process")
     if cost is None:

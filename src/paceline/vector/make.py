@@ -19,8 +19,7 @@ from paceline.vector.batched import VecOptions
 from paceline.vector.choose import Choice, choose_backend, choose_untried, measure_env_cost
 from paceline.vector.faults import FaultPolicy, OnFault
 from paceline.vector.group import InfoLevel
-from paceline.vector.native import NativeVecEnv
-from paceline.vector.native import native_reason as find_native_reason
+from paceline.vector.native import NativeVecEnv, native_way
 from paceline.vector.pipe import PipeVecEnv
 from paceline.vector.runners.launch import StartMethod
 from paceline.vector.runners.placement import spread_cores, usable_core_time
@@ -63,10 +62,10 @@ def make_vec(
             environment.
         num_envs: N; may be left out if ``plan`` or N callables are given.
         plan: decides backend, runners, threads and pinning; the arguments for these must then be left out.
-        backend: ``serial`` (this process), ``thread``, ``pipe`` and ``shm`` (runner processes), ``native`` (batched
-            C++), or ``auto``, which measures a step of the environment and picks; ``backend_reason`` says why. With
-            ``on_fault="restart"``, ``step_timeout_s`` or an argument of runner processes it takes processes, and tries
-            nothing out in this one.
+        backend: ``serial`` (this process), ``thread``, ``pipe`` and ``shm`` (runner processes), ``native`` (batches, in
+            C threads or NumPy), or ``auto``, which measures a step of the environment and picks; ``backend_reason``
+            says why. With ``on_fault="restart"``, ``step_timeout_s`` or an argument of runner processes it takes processes,
+            and tries nothing out in this one.
         num_env_runners: R, processes or threads; default: one per usable core, at most N.
         batch_size: how many environments ``recv`` waits for; default: all.
         autoreset_mode: Gymnasium's autoreset mode.
@@ -208,6 +207,8 @@ def _choose(
         )
     if backend != "auto":
         who = "the plan asks for it" if planned else "it was asked for"
+        if backend == "native" and num_env_runners is None and (way := native_way(factories[0])) is not None:
+            num_env_runners = min(way.most_threads or num_envs, _useful_runners(num_envs))
         return Choice(backend, _check_runners(backend, num_env_runners, num_envs), f"{backend}: {who}")
     if num_env_runners is not None:
         return _choose_for_runners(_check_runners(backend, num_env_runners, num_envs), has_processes)
@@ -220,9 +221,11 @@ def _choose(
         return choose_untried(num_envs, useful, because, has_processes=has_processes or bool(process_only))
     if num_envs == 1:
         return choose_backend(None, num_envs, useful)
-    native_reason = find_native_reason(factories[0]) if len(set(map(id, factories))) == 1 else None
-    cost = None if native_reason else measure_env_cost(factories[0])
-    return choose_backend(cost, num_envs, useful, native_reason=native_reason, has_processes=has_processes)
+    native = native_way(factories[0]) if len(set(map(id, factories))) == 1 else None
+    if native is not None and num_envs < native.least_envs:
+        native = None
+    cost = None if native else measure_env_cost(factories[0])
+    return choose_backend(cost, num_envs, useful, native=native, has_processes=has_processes)
 
 
 def _choose_for_runners(num_env_runners: int, has_processes: bool) -> Choice:

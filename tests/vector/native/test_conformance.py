@@ -10,6 +10,8 @@ from paceline.vector.batched import VecOptions
 from paceline.vector.conformance import VecEnvConformance, cases_of
 from paceline.vector.native import NativeVecEnv
 
+CLASSIC = ("CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendulum-v1", "Acrobot-v1")
+
 
 class TestMujoco(VecEnvConformance):
     cases = cases_of(
@@ -32,3 +34,12 @@ class TestMujocoNearly(TestMujoco):
     cases = cases_of(["InvertedDoublePendulum-v5?max_episode_steps=6"])
     env = "InvertedDoublePendulum-v5?max_episode_steps=6"
     tolerance = 1e-14
+
+
+class TestClassic(VecEnvConformance):
+    cases = cases_of(f"{name}?max_episode_steps=6" for name in CLASSIC)
+    env = "CartPole-v1?max_episode_steps=6"
+    runs_own_envs = False
+
+    def make_vec(self, env: Any, num_envs: int, **options: Any) -> VecEnv:
+        return NativeVecEnv(env_factory(env), num_envs, 1, VecOptions(**options))

@@ -107,3 +107,15 @@ def test_nothing_keeps_work_alive_that_is_done() -> None:
     gc.collect()
     assert seen() is None
     assert dispatcher.close(10)
+
+
+def test_without_a_thread_the_caller_does_it_all_in_order_when_it_asks() -> None:
+    dispatcher: Dispatcher[tuple[int, str]] = Dispatcher(has_thread=False)
+    before = threading.active_count()
+    for number in range(3):
+        dispatcher.submit(lambda number=number: (number, threading.current_thread().name))  # type: ignore[misc]
+    me = threading.current_thread().name
+    assert [dispatcher.next_result() for _ in range(3)] == [(0, me), (1, me), (2, me)]
+    assert threading.active_count() == before
+    assert dispatcher._wake.empty()
+    assert dispatcher.close(10)

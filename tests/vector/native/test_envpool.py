@@ -61,14 +61,14 @@ class TestEnvpool(VecEnvConformance):
     """EnvPool against itself: rows in the order of the environments, episodes begun when they are told to."""
 
     cases = (
-        Case("CartPole-v1?max_episode_steps=6", SAME),
-        Case("CartPole-v1?max_episode_steps=6", NEXT),
-        Case("CartPole-v1?max_episode_steps=6", DISABLED),
-        Case("Pendulum-v1?max_episode_steps=6", NEXT),
+        Case("envpool:CartPole-v1?max_episode_steps=6", SAME),
+        Case("envpool:CartPole-v1?max_episode_steps=6", NEXT),
+        Case("envpool:CartPole-v1?max_episode_steps=6", DISABLED),
+        Case("envpool:Pendulum-v1?max_episode_steps=6", NEXT),
         Case("envpool:CheetahRun-v1?max_episode_steps=6", SAME),
         Case("envpool:MiniGrid-Unlock-v0?max_episode_steps=6", SAME),
     )
-    env = "CartPole-v1?max_episode_steps=6"
+    env = "envpool:CartPole-v1?max_episode_steps=6"
     runs_own_envs = False
 
     def make_vec(self, env: Any, num_envs: int, **options: Any) -> VecEnv:
@@ -84,15 +84,15 @@ def _vec(env: str, num_envs: int = 3, *, on_fault: Any = "raise", **kwargs: Any)
 
 
 def test_it_says_that_its_data_are_its_own() -> None:
-    venv = _vec("CartPole-v1")
+    venv = _vec("envpool:CartPole-v1")
     assert "its own implementation and random stream" in venv.backend_reason
-    assert native_reason(env_factory("CartPole-v1")) is None
-    assert native_support(env_factory("CartPole-v1")) is None
+    assert native_reason(env_factory("envpool:CartPole-v1")) is None
+    assert native_support(env_factory("envpool:CartPole-v1")) is None
     venv.close()
 
 
 def test_the_same_seeds_give_the_same_episodes_again() -> None:
-    venv = _vec("CartPole-v1")
+    venv = _vec("envpool:CartPole-v1")
     first, _ = venv.reset(seed=5)
     venv.step(np.zeros(3, np.int64))
     again, _ = venv.reset(seed=5)
@@ -104,7 +104,7 @@ def test_the_same_seeds_give_the_same_episodes_again() -> None:
 
 def test_environments_that_move_to_a_pool_of_their_own_keep_their_rows() -> None:
     """Reseed one environment after the other until nobody is left in the first pool."""
-    venv = _vec("CartPole-v1", 3)
+    venv = _vec("envpool:CartPole-v1", 3)
     venv.reset(seed=1)
     for index in (2, 0, 1, 1):
         mask = np.arange(3) == index
@@ -117,23 +117,24 @@ def test_environments_that_move_to_a_pool_of_their_own_keep_their_rows() -> None
     venv.close()
 
 
-def test_mujoco_ids_of_both_are_mujocos() -> None:
+def test_ids_of_both_are_gymnasiums() -> None:
     venv = _vec("HalfCheetah-v5")
     assert "mujoco package" in venv.backend_reason
     assert "EnvPool" in _vec("envpool:HalfCheetah-v4").backend_reason
+    assert "with Gymnasium's data" in NativeVecEnv(env_factory("CartPole-v1"), 3, 1, VecOptions()).backend_reason
     venv.close()
 
 
 def test_what_a_pool_cannot_do_is_refused() -> None:
     with pytest.raises(PlanError, match="cannot replace one environment of a pool"):
-        _vec("CartPole-v1", on_fault="restart")
+        _vec("envpool:CartPole-v1", on_fault="restart")
     with pytest.raises(PlanError, match="of one player"):
         _vec("envpool:KuhnPoker-v1")
     with pytest.raises(SpecError, match="expected arguments that EnvPool's CartPole-v1 takes"):
-        _vec("CartPole-v1", gravity_of_jupiter=True)
+        _vec("envpool:CartPole-v1", gravity_of_jupiter=True)
     with pytest.raises(PlanError, match="an id that EnvPool has for backend native, got Nowhere-v9"):
         _vec("envpool:Nowhere-v9")
-    venv = _vec("CartPole-v1")
+    venv = _vec("envpool:CartPole-v1")
     with pytest.raises(RequestError, match="below 2\\^31"):
         venv.reset(seed=[1, 2, 2**31])
     venv.close()

@@ -1,13 +1,14 @@
-"""The backend ``native``: batched environments in C threads, no Python per environment on the way of a step.
+"""The backend ``native``: environments that are stepped as one, no Python per environment on the way of a step.
 
-Two kinds of environment can be run: Gymnasium's MuJoCo tasks (v5), with Gymnasium's own data, and whatever EnvPool has,
-which is another implementation. :func:`native_support` says whether an environment is one of them, and
-:func:`native_reason` whether it is of the first kind, so that choosing it changes the speed and nothing else.
+Three kinds of environment can be run: Gymnasium's MuJoCo tasks (v5) in C threads and its classic-control tasks in
+batched NumPy, both with Gymnasium's own data, and whatever EnvPool has, which is another implementation.
+:func:`native_support` says whether an environment is one of them, and :func:`native_way` whether it is of the first two
+kinds, so that choosing it changes the speed and nothing else; :func:`native_reason` says so in words.
 
 Importing this package imports neither MuJoCo nor EnvPool.
 """
 
-from paceline.vector.native.support import native_reason, native_support
+from paceline.vector.native.support import NativeWay, native_reason, native_support, native_way
 from paceline.vector.native.vecenv import NativeVecEnv
 
-__all__ = ["NativeVecEnv", "native_reason", "native_support"]
+__all__ = ["NativeVecEnv", "NativeWay", "native_reason", "native_support", "native_way"]

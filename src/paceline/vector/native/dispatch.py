@@ -51,11 +51,15 @@ class Dispatcher(Generic[T]):
     pieces of work, so that a forgotten owner is collected. A caller that has always been quicker than the thread, time
     after time, is not slowed by waking it; now and then it is woken nevertheless, to see whether that has changed.
 
+    Args:
+        has_thread: whether there is a thread at all; without, the caller does everything when it asks for the result.
+
     Attributes:
         latency_ns: nanoseconds between submission and beginning, added up.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_thread: bool = True) -> None:
+        self._has_thread = has_thread
         self._todo: deque[_Job[T]] = deque()
         self._done: SimpleQueue[_Job[T]] = SimpleQueue()
         self._wake: SimpleQueue[bool] = SimpleQueue()
@@ -67,6 +71,9 @@ class Dispatcher(Generic[T]):
 
     def submit(self, work: Callable[[], T]) -> None:
         """Put work up."""
+        if not self._has_thread:
+            self._todo.append(_Job(work))
+            return
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, name="paceline-native", daemon=True)
             self._thread.start()
@@ -114,7 +121,7 @@ class Dispatcher(Generic[T]):
         job = self._todo.popleft()
         self._done_by_caller += 1
         self._run(job)
-        if self._todo:
+        if self._todo and self._has_thread:
             self._wake.put(True)
         return job.result()
 

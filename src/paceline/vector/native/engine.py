@@ -130,7 +130,7 @@ class BatchEngine(Engine):
         del self._batch
 
     def _failures(self, error: Any) -> list[Failure]:
-        return [Failure(index, self._batch.error(index), error) for index in sorted(error.ids.tolist())]
+        return [_failure(index, self._batch.error(index), error) for index in sorted(error.ids.tolist())]
 
 
 class DataEngine(Engine):
@@ -202,7 +202,7 @@ class DataEngine(Engine):
             try:
                 mujoco.mj_forward(self._model, data)
             except Exception as error:
-                raise BeginFailedError(Failure(index, str(error), error)) from error
+                raise BeginFailedError(_failure(index, str(error), error)) from error
         self.fields["ctrl"][env_ids] = 0.0
         self._gather(env_ids)
 
@@ -233,7 +233,7 @@ class DataEngine(Engine):
                 if self._contact_forces:
                     mujoco.mj_rnePostConstraint(model, data)
             except Exception as error:
-                self._failures.append(Failure(index, str(error), error))
+                self._failures.append(_failure(index, str(error), error))
 
     def _gather(self, env_ids: EnvIds | None) -> None:
         """Copy fields out of the ``MjData``: one concatenation per field instead of one assignment per environment."""
@@ -262,3 +262,7 @@ class _Rows(dict[str, Floats]):
         rows = self._fields[name][self._env_ids]
         self[name] = rows
         return rows
+
+
+def _failure(env_index: int, message: str, error: Exception) -> Failure:
+    return Failure(env_index, f"MuJoCo raised in an environment: {message}".rstrip(": ."), error)

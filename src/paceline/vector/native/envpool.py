@@ -93,8 +93,14 @@ class EnvpoolSimulation(Simulation):
         self._local = np.zeros(num_envs, np.int32)
         self._results: list[_Result] = []
 
-    def begin(self, env_ids: EnvIds, seeds: list[int | None] | None, arrays: VecArrays) -> None:
-        """Begin episodes.
+    def begin(
+        self,
+        env_ids: EnvIds,
+        seeds: list[int | None] | None,
+        arrays: VecArrays,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        """Begin episodes; EnvPool knows no options.
 
         Raises:
             RequestError: a seed of 2^31 or more.

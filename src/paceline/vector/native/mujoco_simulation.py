@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.seeding import np_random
-from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
-from paceline.errors import PlanError
 from paceline.vector.arrays import VecArrays
 from paceline.vector.native.engine import Engine, make_engine, only
 from paceline.vector.native.simulation import EnvIds, Failure, Simulation
 from paceline.vector.native.task import Columns, Model, Task, Verdict
-
-Env = gymnasium.Env[Any, Any]
+from paceline.vector.native.template import Env, options_of, refuse_wrappers, step_limit
 
 
 class MujocoSimulation(Simulation):
@@ -39,7 +33,7 @@ class MujocoSimulation(Simulation):
     """
 
     def __init__(self, template: Env, task: type[Task], num_envs: int, num_threads: int) -> None:
-        _refuse_wrappers(template)
+        refuse_wrappers(template)
         self.observation_space = template.observation_space
         self.action_space = template.action_space
         self.metadata = dict(template.metadata)
@@ -50,8 +44,7 @@ class MujocoSimulation(Simulation):
         self._engine: Engine = make_engine(
             env.model, num_envs, num_threads, task.fields, contact_forces=task.contact_forces
         )
-        limit = template.spec.max_episode_steps if template.spec is not None else None
-        self._max_steps = limit if limit is not None and limit > 0 else np.iinfo(np.int64).max
+        self._max_steps = step_limit(template.spec)
         self._elapsed = np.zeros(num_envs, np.int64)
         self._rngs: list[np.random.Generator | None] = [None] * num_envs
         self._verdict: Verdict | None = None
@@ -60,8 +53,14 @@ class MujocoSimulation(Simulation):
             f"with Gymnasium's data"
         )
 
-    def begin(self, env_ids: EnvIds, seeds: list[int | None] | None, arrays: VecArrays) -> None:
-        """Begin episodes."""
+    def begin(
+        self,
+        env_ids: EnvIds,
+        seeds: list[int | None] | None,
+        arrays: VecArrays,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        """Begin episodes; Gymnasium's tasks know no options."""
         states = []
         for k, index in enumerate(env_ids.tolist()):
             seed = None if seeds is None else seeds[k]
@@ -137,22 +136,3 @@ def describe_model(env: Any) -> Model:
         body_mass=model.body_mass.copy(),
         body_ids={model.body(index).name: index for index in range(model.nbody)},
     )
-
-
-def options_of(env: Any, spec: EnvSpec | None) -> dict[str, Any]:
-    """Return every keyword argument that an environment was built with, defaults included."""
-    parameters = inspect.signature(type(env).__init__).parameters.values()
-    options = {item.name: item.default for item in parameters if item.default is not inspect.Parameter.empty}
-    given = dict(spec.kwargs) if spec is not None else {}
-    return {**options, **given}
-
-
-def _refuse_wrappers(env: Env) -> None:
-    harmless = (OrderEnforcing, PassiveEnvChecker, TimeLimit)
-    while isinstance(env, gymnasium.Wrapper):
-        if type(env) not in harmless:
-            raise PlanError(
-                f"expected an environment without wrappers for backend native, got {type(env).__name__}; use backend "
-                f"shm or serial"
-            )
-        env = env.env

@@ -18,7 +18,13 @@ EnvIds = NDArray[np.int64]
 
 
 class Failure(NamedTuple):
-    """An environment whose library raised an error; the state that it had before is what it has."""
+    """An environment in which something raised; the state that it had before is what it has.
+
+    Attributes:
+        env_index: which.
+        message: what is to be told: who raised, and what.
+        cause: what was raised.
+    """
 
     env_index: int
     message: str
@@ -54,15 +60,24 @@ class Simulation(ABC):
     reason: str
     begins_when_stepped: ClassVar[bool] = False
     """Whether an environment that is stepped after its episode's end begins the next one, reward 0."""
+    in_calling_thread: ClassVar[bool] = False
+    """Whether a step holds the interpreter all along, so that nothing is gained by another thread."""
 
     @abstractmethod
-    def begin(self, env_ids: EnvIds, seeds: list[int | None] | None, arrays: VecArrays) -> None:
+    def begin(
+        self,
+        env_ids: EnvIds,
+        seeds: list[int | None] | None,
+        arrays: VecArrays,
+        options: dict[str, Any] | None = None,
+    ) -> None:
         """Begin an episode in ``env_ids`` and write their rows of the observations.
 
         Args:
             env_ids: which, ascending.
             seeds: one each; None, or a None among them, goes on with the environment's generator.
             arrays: arrays of all N.
+            options: what ``reset`` was given beside seeds.
 
         Raises:
             BeginFailedError: the library raised in an environment, which is known.

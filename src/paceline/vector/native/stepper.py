@@ -66,7 +66,9 @@ class Stepper:
         if self._restarts_faults:
             map_tree(lambda array: self._kept.append((array, array.copy())), arrays.observations)
 
-    def reset(self, env_ids: EnvIds, seeds: Sequence[int | None] | None) -> list[InfoRecord]:
+    def reset(
+        self, env_ids: EnvIds, seeds: Sequence[int | None] | None, options: dict[str, Any] | None = None
+    ) -> list[InfoRecord]:
         """Begin an episode in ``env_ids`` (ascending), with ``seeds`` (one each; None goes on with the generators).
 
         Raises:
@@ -78,7 +80,7 @@ class Stepper:
         for index, seed in zip(env_ids.tolist(), given or (), strict=False):
             self.seeds[index] = self.seeds[index] if seed is None else seed
         arrays = self._arrays
-        self._begin(env_ids, given)
+        self._begin(env_ids, given, options)
         for flags in (self._over, arrays.terminated, arrays.truncated, arrays.reset_rows, arrays.restarted):
             flags[env_ids] = False
         arrays.rewards[env_ids] = 0.0
@@ -153,9 +155,9 @@ class Stepper:
             self._locate(error, self._everyone if live is None else live, stepped=True)
             raise
 
-    def _begin(self, env_ids: EnvIds, seeds: list[int | None] | None) -> None:
+    def _begin(self, env_ids: EnvIds, seeds: list[int | None] | None, options: dict[str, Any] | None = None) -> None:
         try:
-            self._simulation.begin(env_ids, seeds, self._arrays)
+            self._simulation.begin(env_ids, seeds, self._arrays, options)
         except BeginFailedError as error:
             raise self._raised(error.failure, stepped=False) from error
         except EnvError as error:
@@ -258,7 +260,7 @@ class Stepper:
 
     def _raised(self, failure: Failure, *, stepped: bool) -> EnvRaisedError:
         return EnvRaisedError(
-            f"MuJoCo raised in an environment: {failure.message}".rstrip(". "),
+            failure.message,
             original_traceback="".join(traceback.format_exception(failure.cause)),
             **self._place(failure.env_index, stepped=stepped),
         )

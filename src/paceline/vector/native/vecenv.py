@@ -1,4 +1,4 @@
-"""The backend ``native``: N environments whose physics C threads step, and whose rewards are batched NumPy."""
+"""The backend ``native``: N environments stepped as one, by C threads or in batched NumPy."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from paceline.errors import PlanError, RequestError
 from paceline.vector.arrays import IDLE, Layout, VecArrays
 from paceline.vector.batched import BatchedVecEnv, Mask, VecOptions
 from paceline.vector.infos import InfoRecord, Infos
+from paceline.vector.native.classic_simulation import ClassicSimulation
 from paceline.vector.native.dispatch import Dispatcher
 from paceline.vector.native.simulation import Simulation
 from paceline.vector.native.stepper import Stepper
-from paceline.vector.native.support import choose, load_task
+from paceline.vector.native.support import choose, load_classic, load_task
 from paceline.vector.selection import EnvIds, Selection
 from paceline.vector.spaces import check_supported
 
@@ -29,9 +30,10 @@ class NativeVecEnv(BatchedVecEnv):
     """N environments stepped by R threads, with no Python per environment on the way.
 
     Gymnasium's MuJoCo tasks (v5) are stepped by the ``mujoco`` package, with Gymnasium's own data, bit for bit but for
-    the reward of one of them (:class:`~paceline.vector.native.mujoco_simulation.MujocoSimulation` says which). Other
-    ids are EnvPool's, where that is installed and has them: another implementation, with a random stream of its own,
-    whose data are equal in distribution at best. ``backend_reason`` says which of the two it is.
+    the reward of one of them (:class:`~paceline.vector.native.mujoco_simulation.MujocoSimulation` says which); its
+    classic-control tasks by NumPy, bit for bit, in the calling thread. Other ids are EnvPool's, where that is installed
+    and has them: another implementation, with a random stream of its own, whose data are equal in distribution at best.
+    ``backend_reason`` says which of the three it is.
 
     A step of all environments is one call. With ``batch_size < num_envs`` they are stepped in parts of ``batch_size``,
     in the order in which they were sent. There are no environment objects: ``call``, ``get_attr``, ``set_attr`` and
@@ -40,7 +42,7 @@ class NativeVecEnv(BatchedVecEnv):
     Args:
         factory: names the environment.
         num_envs: N.
-        num_threads: R, 1 to N.
+        num_threads: R, 1 to N; 1 where NumPy steps.
         options: what every backend is told alike.
 
     Raises:
@@ -66,7 +68,7 @@ class NativeVecEnv(BatchedVecEnv):
         self.spec = simulation.spec
         self._stepper = Stepper(simulation, arrays, num_envs, options)
         self._shares = _Shares(arrays, num_threads)
-        self._dispatcher: Dispatcher[_Step] = Dispatcher()
+        self._dispatcher: Dispatcher[_Step] = Dispatcher(has_thread=not simulation.in_calling_thread)
         self._work = partial(_step, self._stepper, self._shares, self._dispatcher)
         self._finalizer = weakref.finalize(self, _end, self._dispatcher, simulation)
 
@@ -148,7 +150,7 @@ class NativeVecEnv(BatchedVecEnv):
         else:
             self._drain()  # the simulation does one thing at a time
         chosen = self._flight.everyone.ids if mask is None else np.flatnonzero(mask)
-        return self._stepper.reset(chosen, [seeds[index] for index in chosen.tolist()])
+        return self._stepper.reset(chosen, [seeds[index] for index in chosen.tolist()], options)
 
     def _release(self) -> None:
         self._dispatcher.clear()
@@ -205,10 +207,12 @@ def make_simulation(factory: EnvFactory, num_envs: int, num_threads: int, option
         from paceline.vector.native.envpool import EnvpoolSimulation  # loads EnvPool: seconds, and JAX
 
         return EnvpoolSimulation(choice.name, factory.kwargs, num_envs, num_threads, options)
-    from paceline.vector.native.mujoco_simulation import MujocoSimulation
-
     template = factory()
     try:
+        if choice.engine == "classic":
+            return ClassicSimulation(template, load_classic(choice), num_envs, num_threads)
+        from paceline.vector.native.mujoco_simulation import MujocoSimulation  # loads MuJoCo
+
         return MujocoSimulation(template, load_task(choice), num_envs, num_threads)
     finally:
         template.close()

@@ -59,7 +59,7 @@ def test_every_measured_plan_has_its_prediction_its_interval_and_its_slices_in_a
     assert (cells["predicted"].text, cells["off by"].text) == ("11,000", "-9%")
     assert (cells["speedup"].text, cells["speedup"].note) == ("2.00x", "1.90 to 2.10")
     assert (cells["cores"].text, cells["memory"].text) == ("2.0", "512 MiB")
-    assert (cells["slices"].text, cells["processes"].text) == ("9", "3")
+    assert (cells["slices"].text, cells["slices"].note) == ("9", "in 3")
 
 
 def test_a_lane_shows_prediction_measurement_and_interval_where_they_are() -> None:

@@ -189,8 +189,7 @@ def _measured_table(tune: TuneRecord) -> TablePart | None:
         Column("P(best)", "probability that no plan is more than 2% better"),
         Column("cores", "kept busy"),
         Column("memory", "of all processes of the plan"),
-        Column("slices", "measurements"),
-        Column("processes", "that they were measured in"),
+        Column("slices", "measurements, and in how many processes"),
     )
     cells = tuple(
         PlanRow(one.name, one.changes, place, _roles(one, tune), False, _measured_cells(one))
@@ -223,8 +222,7 @@ def _measured_cells(one: PlanStanding) -> tuple[Cell, ...]:
         Cell(formats.MISSING if one.p_tied is None else f"{one.p_tied:.2f}", _key(one.p_tied)),
         Cell(formats.MISSING if one.cores is None else f"{one.cores:.1f}", _key(one.cores)),
         Cell(formats.size_bytes(one.memory_bytes), _key(one.memory_bytes)),
-        Cell(str(one.num_slices), str(one.num_slices)),
-        Cell(str(one.num_processes), str(one.num_processes)),
+        Cell(str(one.num_slices), str(one.num_slices), f"in {one.num_processes}"),
     )
 
 

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from commands import Run, Start, assert_one_sentence, children, ended, wait_for
 
-from paceline.measure.result import Results
+from paceline.measure.result import ExperimentInfo, Results
 from paceline.measure.store import load_results
-from paceline.measure.tune_result import TuneResults
+from paceline.measure.tune_result import TuneDecision, TuneRecord, TuneResults
 from paceline.report.write import ReportPaths
 
 SMALL = ("--batch-size", 64, "--minibatch-size", 32, "--num-epochs", 1)
@@ -61,6 +61,18 @@ def test_a_run_may_tune_before_it_trains(tmp_path: Path, run: Run) -> None:
     assert "Take serial 0x2" in done.stdout
     results = load_results(out, Results)
     assert results.experiments[0].plan["num_envs_per_env_runner"] == 2
+
+
+@pytest.mark.slow
+def test_a_run_whose_plan_is_not_found_in_time_takes_its_usual_one(
+    tmp_path: Path, run_here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("paceline.cli.tuned_plan.BUDGET_MINUTES", 0.06)
+    out = tmp_path / "out"
+    done = run_here("train", "CartPole-v1", *SMALL, "--plan", "auto", "--total-steps", 64, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "no plan was found within 0.06 min, the run takes its usual one: " in done.stdout
+    assert load_results(out, Results).experiments[0].outcome == "ok"
 
 
 @pytest.mark.parametrize(
@@ -152,6 +164,7 @@ def test_a_tuner_that_is_killed_leaves_no_process_and_no_shared_memory(
     assert not (set(Path("/dev/shm").iterdir()) if Path("/dev/shm").is_dir() else set()) - shared
 
 
+@pytest.mark.slow
 def test_of_two_tuners_at_once_the_second_is_refused_with_a_sentence(
     tmp_path: Path, start: Start, run_here: Run
 ) -> None:
@@ -173,13 +186,15 @@ def test_a_stop_while_the_report_is_written_waits_for_it(
         (folder / "report.txt").write_text("whole")
         return ReportPaths(folder / "report.txt", folder / "dashboard.png", None, None, "Take it.")
 
-    def tune(*arguments: object, **options: object) -> None:
+    def tune(*arguments: object, **options: object) -> TuneResults:
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "results.json").write_text("{}")
+        record = TuneRecord(objective="fastest", budget_s=1, wall_s=1, decision=TuneDecision(winner=None))
+        return TuneResults(experiment_info=ExperimentInfo(total_experiments=0), experiments=(), tune=record)
 
     monkeypatch.setattr("paceline.report.write.write_report", write)
     monkeypatch.setattr("paceline.tuner.tune.tune", tune)
     done = run_here("tune", "CartPole-v1", "--out", tmp_path / "out")
     assert (done.returncode, done.stderr.strip()) == (130, "stopped; everything so far is saved")
     assert (tmp_path / "out" / "report.txt").read_text() == "whole"
-    assert "Take it." in done.stdout
+    assert done.stdout.startswith("whole"), "and it is shown"

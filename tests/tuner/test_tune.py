@@ -56,17 +56,17 @@ def test_a_run_that_no_plan_suits_is_refused(tmp_path: Path) -> None:
                       num_env_runners=(16,))  # fmt: skip
 
 
-def odd(env: str, **budget: object) -> RunSpec:
-    return RunSpec.model_validate(
-        {"env": {"id": f"odd_envs:{env}"}, "algo": SMALL, "budget": budget or {"iterations": 10}}
-    )
+def odd(env: str, budget: dict[str, int] | None = None, **kwargs: object) -> RunSpec:
+    algo = PPOSpec(batch_size=256, minibatch_size=128, num_epochs=1)
+    fields = {"env": {"id": f"odd_envs:{env}", "kwargs": kwargs}, "algo": algo, "budget": budget or {"iterations": 10}}
+    return RunSpec.model_validate(fields)
 
 
 @pytest.mark.slow
 def test_what_breaks_in_some_plans_races_in_the_others_and_leaves_its_log(tmp_path: Path) -> None:
     out = tmp_path / "out"
     found = paceline.tune(
-        odd("AtMostFour"), out, again=True, budget_minutes=0.5, backends=("serial",), num_envs_per_env_runner=(2, 8)
+        odd("AtMostFour"), out, again=True, budget_minutes=2, backends=("serial",), num_envs_per_env_runner=(2, 8)
     )
     assert found.tune.decision.winner == "serial 0x2"
     states = {one.name: one for one in found.tune.plans}
@@ -79,11 +79,11 @@ def test_what_breaks_in_some_plans_races_in_the_others_and_leaves_its_log(tmp_pa
 @pytest.mark.slow
 def test_a_leak_is_told_with_its_size_and_where_the_run_would_end(tmp_path: Path) -> None:
     found = paceline.tune(
-        odd("Leaks", total_steps=10**9), tmp_path / "out", again=True, budget_minutes=0.5, backends=("serial",),
+        odd("Leaks", {"total_steps": 10**9}), tmp_path / "out", again=True, budget_minutes=2, backends=("serial",),
         num_envs_per_env_runner=(2,),
     )  # fmt: skip
     (plan,) = (one for one in found.tune.plans if one.state == "measured")
-    assert plan.leak_bytes_per_step == pytest.approx(4096, rel=0.25)
+    assert plan.leak_bytes_per_step == pytest.approx(32 * 1024, rel=0.25)
     told = " ".join(found.tune.notes)
     assert "serial 0x2 holds" in told and "more after each million steps: a leak of the environment" in told
     assert "the run would not last" in told
@@ -91,13 +91,14 @@ def test_a_leak_is_told_with_its_size_and_where_the_run_would_end(tmp_path: Path
 
 @pytest.mark.slow
 def test_a_plan_that_eats_the_memory_is_ended_before_the_machine_has_none(tmp_path: Path) -> None:
+    limit_bytes = 3 * 2**30
     found = paceline.tune(
-        odd("Leaks"), tmp_path / "out", again=True, budget_minutes=0.5, backends=("serial",),
-        num_envs_per_env_runner=(2,), max_memory_bytes=900 * 2**20,
+        odd("Leaks", kib=1024), tmp_path / "out", again=True, budget_minutes=2, backends=("serial",),
+        num_envs_per_env_runner=(2,), max_memory_bytes=limit_bytes,
     )  # fmt: skip
     (plan,) = (one for one in found.tune.plans if one.name == "serial 0x2")
     assert plan.state == "failed"
-    assert "the tuner's processes held" in plan.reason
+    assert "the tuner's processes held" in plan.reason and "more than the limit of 3.0 GiB" in plan.reason
     assert found.tune.decision.winner is None
 
 

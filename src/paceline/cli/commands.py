@@ -126,8 +126,8 @@ def run_tune(arguments: argparse.Namespace) -> int:
     spec = build_spec(TuneSpec, tune_data(arguments), source="tune")
     out = Path(arguments.out or default_out(spec.base.env.id, "tune"))
     with _reporting(out, _print_report):
-        tune(spec, out, display=make_display(), command=_command(arguments), again=arguments.again)
-    return 0
+        found = tune(spec, out, display=make_display(), command=_command(arguments), again=arguments.again)
+    return 1 if found.tune.decision.stopped == "nothing" else 0  # no plan could be run
 
 
 def run_verify(arguments: argparse.Namespace) -> int:

@@ -19,7 +19,8 @@ _OF_BATCH = ("batch_size", "minibatch_size", "rollout_length")
 def with_tuned_plan(spec: RunSpec, arguments: argparse.Namespace) -> RunSpec:
     """Return ``spec`` with the plan that is the fastest here, as far as a minute tells; what it is, is printed.
 
-    Options of a plan (``--num-env-runners 2``) hold the search to them.
+    Where a minute tells nothing, ``spec`` is returned as it is. Options of a plan (``--num-env-runners 2``) hold the
+    search to them.
 
     Raises:
         RequestError: there is a run to go on with.
@@ -43,7 +44,7 @@ def with_tuned_plan(spec: RunSpec, arguments: argparse.Namespace) -> RunSpec:
                 at_most_s=60.0 * BUDGET_MINUTES,
             )  # fmt: skip
         except EnvTimeoutError as error:
-            print(f"no plan was found within a minute, the run takes its usual one: {error}", flush=True)
+            print(f"no plan was found within {BUDGET_MINUTES:g} min, the run takes its usual one: {error}", flush=True)
             return spec
     print(tune_headline(results), flush=True)
     winner = results.tune.decision.winner

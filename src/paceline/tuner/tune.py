@@ -41,7 +41,8 @@ MEMORY_SHARE = 0.8
 """Share of the machine's memory that the processes of all contenders together may hold."""
 START_TIMEOUT_S = 120.0
 """Longest time that a contender may take beyond three times what is expected of it."""
-_LEAST_TIMEOUT_S = 20.0
+_LEAST_TIMEOUT_S = 60.0
+"""The same where the budget is small: on a crowded machine a sound plan may take many times what is expected."""
 _STAGE_TIMEOUT_S = 30.0
 _PROBE_TIMEOUT_S = 300.0
 _MOST_CHECKS = 2
@@ -347,6 +348,7 @@ class _Tuning:
     def _probe(self) -> ProbeResult:
         budget_s = 60.0 * self._spec.budget_minutes
         timeout_s = min(_PROBE_TIMEOUT_S, _PROBE_SHARE * (self._end_s - self._begin_s))
+        found: ProbeResult | Failed
         try:
             found = probe(
                 self._spec.base,
@@ -362,7 +364,9 @@ class _Tuning:
                 on_step=self._display.probing,
             )
         except Interrupted:
-            raise KeyboardInterrupt("nothing was measured yet") from None
+            if self._interrupts.requested:
+                raise KeyboardInterrupt("nothing was measured yet") from None
+            found = Failed("timeout", "the time was up before it was done")
         if isinstance(found, Failed):
             self._keep_log("probe", found)
             if found.error_type:

@@ -273,6 +273,7 @@ def _add_tune(commands: Any) -> None:
         "examples:\n"
         "  paceline tune HalfCheetah-v5\n"
         "  paceline tune CartPole-v1 --budget-minutes 2 --out runs/tuned\n"
+        "  paceline tune HalfCheetah-v5 --trace --out runs/tuned\n"
         "  paceline tune my_file:MyEnv --algo impala --objective frugal --max-cores 4\n"
         "  paceline tune HalfCheetah-v5 --backends serial,shm --num-envs-per-env-runner 4,8,16\n"
         "  paceline train HalfCheetah-v5 --plan runs/tuned/plan.yaml",
@@ -288,6 +289,9 @@ def _add_tune(commands: Any) -> None:
     parser.add_argument("--backends", metavar="B,B,..", help="of serial, shm, thread, native (default all that suit)")
     parser.add_argument("--num-env-runners", metavar="R,R,..", help="numbers of runners to try")
     parser.add_argument("--num-envs-per-env-runner", metavar="E,E,..", help="environments in each to try")
+    parser.add_argument(
+        "--trace", action="store_true", help="leave trace.json, too: iterations of the winner, for ui.perfetto.dev"
+    )
     parser.add_argument("--again", action="store_true", help="measure, even if the same was tuned here before")
     parser.add_argument("--max-cores", type=_whole_number, metavar="C", help="runners that a plan may have")
     parser.add_argument("--max-memory-gib", type=_number, metavar="G", help="memory that a plan may hold")

@@ -31,6 +31,7 @@ from paceline.tuner.probe import ProbeResult
 from paceline.tuner.processes import Bounds, ProcessArena, probe
 from paceline.tuner.race import Event, Outcome, Rules, race
 from paceline.tuner.spec import TuneSpec
+from paceline.tuner.traced import trace_winner
 
 MEMORY_SHARE = 0.8
 """Share of the machine's memory that the processes of all contenders together may hold."""
@@ -101,6 +102,7 @@ def tune(
     machine: Machine | None = None,
     cache: Cache | None = None,
     again: bool = False,
+    trace: bool = False,
     **options: Any,
 ) -> TuneResults:
     """Find the plan of the greatest worth for a run on this machine.
@@ -115,6 +117,7 @@ def tune(
         machine: what it runs on; default: this machine as detected.
         cache: answers of earlier tunings; default: the user's.
         again: measure, whatever the cache has.
+        trace: leave a trace of a few iterations of the winner, too: ``trace.json``, for ``ui.perfetto.dev``.
         **options: where ``spec`` is no ``TuneSpec``: its fields (``budget_minutes``, ``objective``, ``backends`` ..).
 
     Raises:
@@ -136,10 +139,16 @@ def tune(
         display.message(found.note)
     with RunFolder(out) as folder:
         if found.results is not None:
-            return _answer_again(folder, spec, found)
-        with only_tuner():
-            results = _Tuning(spec, folder, display, command, machine).go()
-    cache.keep(spec, machine, results)
+            results = _answer_again(folder, spec, found)
+        else:
+            with only_tuner():
+                results = _Tuning(spec, folder, display, command, machine).go()
+            cache.keep(spec, machine, results)
+        if trace:
+            display.message("tracing the winner, in a fresh process")
+            with only_tuner():
+                bounds = Bounds(START_TIMEOUT_S, SLICE_TIMEOUT_S, int(MEMORY_SHARE * machine.memory_limit_bytes))
+                results = trace_winner(folder, spec, results, bounds)
     return results
 
 

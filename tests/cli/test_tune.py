@@ -43,10 +43,14 @@ def test_a_tuning_leaves_a_plan_that_trains(tmp_path: Path, run: Run) -> None:
     winner = next(one for one in results.tune.plans if one.name == results.tune.decision.winner)
     assert plan == winner.plan
     repeated = run("tune", "CartPole-v1", *SMALL, "--budget-minutes", 0.6, "--num-env-runners", "0,1",
-                   "--num-envs-per-env-runner", "1,2", "--out", tmp_path / "again")  # fmt: skip
+                   "--num-envs-per-env-runner", "1,2", "--trace", "--out", tmp_path / "again")  # fmt: skip
     assert "answered from the tuning of" in repeated.stdout
     assert (tmp_path / "again" / "plan.yaml").read_text() == (out / "plan.yaml").read_text()
     assert "This was answered from the tuning of" in " ".join((tmp_path / "again" / "report.txt").read_text().split())
+    trace = json.loads((tmp_path / "again" / "trace.json").read_text())
+    assert {one["ph"] for one in trace["traceEvents"]} == {"M", "X", "C"}
+    assert "is in trace.json: open it at ui.perfetto.dev." in " ".join(repeated.stdout.split())
+    assert not (out / "trace.json").exists(), "without being asked for there is none"
     trained = run("train", "CartPole-v1", *SMALL, "--plan", out / "plan.yaml", "--total-steps", 640, "--out",
                   tmp_path / "trained")  # fmt: skip
     assert trained.returncode == 0, trained.stderr

@@ -48,7 +48,8 @@ def arrays_of(fragment: Fragment) -> list[np.ndarray[Any, Any]]:
     buffer = fragment.buffer
     return [
         *flat(buffer.observations), buffer.actions, buffer.rewards, buffer.terminated, buffer.truncated, buffer.valid,
-        fragment.log_probs, fragment.gradient, fragment.env_steps, fragment.times_ns, fragment.facts,
+        fragment.log_probs, fragment.gradient, fragment.env_steps, fragment.times_ns, fragment.began_ns,
+        fragment.facts,
     ]  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from paceline import make_vec
-from paceline.measure.ledger import Ledger
+from paceline.measure.ledger import ENV_STEP, INFERENCE, OTHER, RUNNER_WAIT, TRANSFER, Ledger
+from paceline.measure.trace import WAITING, Tracer
 from paceline.rollout.buffer import RolloutBuffer
 from paceline.rollout.collector import Collector
 from paceline.rollout.pipelined import PipelinedCollector, halves_of
@@ -88,3 +89,33 @@ def test_the_data_are_those_of_the_plain_loop(backend: str) -> None:
         np.testing.assert_array_equal(halves.total_steps, steps)
         entry = ledger.snapshot()
         assert sum(entry.phases.values()) == pytest.approx(entry.wall_s)
+
+
+@pytest.mark.parametrize(("kind", "backend"), [
+    (Collector, "serial"), (Collector, "thread"), (PipelinedCollector, "serial"), (PipelinedCollector, "thread"),
+])  # fmt: skip
+def test_a_trace_of_the_loop_adds_up_to_its_ledger(kind: Any, backend: str) -> None:
+    venv, buffer = made(backend)
+    ledger, tracer = Ledger(), Tracer()
+    with contextlib.closing(venv):
+        collector = kind(venv, buffer, lambda actions: actions, ledger)
+        collector.reset(5)
+        with ledger.traced(tracer):
+            for _ in range(2):
+                ledger.start()
+                tracer.begin_iteration()
+                collector.collect([sums, sums] if kind is PipelinedCollector else sums)
+                tracer.end_iteration(T * N, ledger.cut(), None)
+    events = [one for one in tracer.document("")["traceEvents"] if one["ph"] == "X"]
+    for name in ("iteration 0", "iteration 1"):
+        (whole,) = [one for one in events if one["name"] == name]
+        took: dict[str, float] = {}
+        for one in events:
+            if one is not whole and whole["ts"] <= one["ts"] < whole["ts"] + whole["dur"]:
+                took[one["name"]] = took.get(one["name"], 0.0) + one["dur"]
+        waited = whole["args"]["waiting_s"]
+        assert took.get(WAITING, 0.0) == pytest.approx(1e6 * sum(waited.values()), abs=0.01)
+        for phase in (ENV_STEP, RUNNER_WAIT, INFERENCE, TRANSFER, OTHER):
+            told = took.get(phase, 0.0) + 1e6 * waited.get(phase, 0.0)
+            assert told == pytest.approx(1e6 * whole["args"]["ledger_s"][phase], abs=0.01), phase
+        assert took[INFERENCE] > 0.0

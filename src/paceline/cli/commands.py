@@ -126,7 +126,9 @@ def run_tune(arguments: argparse.Namespace) -> int:
     spec = build_spec(TuneSpec, tune_data(arguments), source="tune")
     out = Path(arguments.out or default_out(spec.base.env.id, "tune"))
     with _reporting(out, _print_report):
-        found = tune(spec, out, display=make_display(), command=_command(arguments), again=arguments.again)
+        found = tune(
+            spec, out, display=make_display(), command=_command(arguments), again=arguments.again, trace=arguments.trace
+        )
     return 1 if found.tune.decision.stopped == "nothing" else 0  # no plan could be run
 
 

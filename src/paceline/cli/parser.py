@@ -273,6 +273,7 @@ def _add_tune(commands: Any) -> None:
         "examples:\n"
         "  paceline tune HalfCheetah-v5\n"
         "  paceline tune CartPole-v1 --budget-minutes 2 --out runs/tuned\n"
+        "  paceline tune HalfCheetah-v5 --trace --out runs/tuned\n"
         "  paceline tune my_file:MyEnv --algo impala --objective frugal --max-cores 4\n"
         "  paceline tune HalfCheetah-v5 --backends serial,shm --num-envs-per-env-runner 4,8,16\n"
         "  paceline tune CartPole-v1 --try-batch-sizes 2048,4096 --try-num-epochs 5 --verify-learning\n"
@@ -304,6 +305,9 @@ def _add_tune(commands: Any) -> None:
         help="before one of these is recommended, train with it and without it: 3 seeds each, after the budget",
     )
     parser.add_argument("--verify-minutes", type=_number, metavar="M", help="training of each of the two (default 1)")
+    parser.add_argument(
+        "--trace", action="store_true", help="leave trace.json, too: iterations of the winner, for ui.perfetto.dev"
+    )
     parser.add_argument("--again", action="store_true", help="measure, even if the same was tuned here before")
     parser.add_argument("--max-cores", type=_whole_number, metavar="C", help="runners that a plan may have")
     parser.add_argument("--max-memory-gib", type=_number, metavar="G", help="memory that a plan may hold")

@@ -9,6 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from paceline.measure.trace import Tracer
 
 ENV_STEP = "env_step"
 """Environments step (in-process), or the mean busy time of the runners while the learner's process waits."""
@@ -43,10 +47,14 @@ class Ledger:
 
     Args:
         clock_ns: a monotonic nanosecond clock; tests pass a fake one.
+
+    Attributes:
+        tracer: sees what happens, while one is on; None otherwise, and then nothing is kept.
     """
 
     def __init__(self, clock_ns: Callable[[], int] = time.perf_counter_ns) -> None:
         self.clock_ns = clock_ns
+        self.tracer: Tracer | None = None
         self._phase_ns: dict[str, int] = dict.fromkeys(PHASES, 0)
         self._start_ns = clock_ns()
 
@@ -70,7 +78,20 @@ class Ledger:
         try:
             yield
         finally:
-            self._phase_ns[name] += self.clock_ns() - begin_ns
+            end_ns = self.clock_ns()
+            self._phase_ns[name] += end_ns - begin_ns
+            if self.tracer is not None:
+                self.tracer.phase(name, begin_ns, end_ns)
+
+    @contextmanager
+    def traced(self, tracer: Tracer) -> Iterator[None]:
+        """Let ``tracer`` see every reading of the clock, and every phase, of the body of a ``with`` block."""
+        plain = self.clock_ns
+        self.tracer, self.clock_ns = tracer, tracer.watching(plain)
+        try:
+            yield
+        finally:
+            self.tracer, self.clock_ns = None, plain
 
     def exclude_ns(self, duration_ns: int) -> None:
         """Take the last ``duration_ns`` nanoseconds off the interval: a compilation is no part of any iteration."""

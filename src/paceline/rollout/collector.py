@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from paceline.measure.ledger import ENV_STEP, INFERENCE, OTHER, RUNNER_WAIT, TRANSFER, Ledger
+from paceline.measure.trace import WAITING
 from paceline.rollout.buffer import RolloutBuffer
 from paceline.rollout.episodes import Episodes, EpisodeTracker
 from paceline.vector.base import ObsTree, StepBatch, VecEnv
@@ -95,13 +96,19 @@ class Collector:
                 wait_ns += reset_ns
             after_write = clock()
             transfer_ns += (sent - acted) + (after_write - received) - reset_ns
-        busy_ns = int((venv.busy_ns() - busy_before).mean())
+        busy = venv.busy_ns() - busy_before
+        busy_ns = int(busy.mean())
         ledger.add_ns(INFERENCE, inference_ns)
         ledger.add_ns(TRANSFER, transfer_ns)
         # Without runners all of it is stepping; with runners, what they were not busy for is waiting.
         stepping_ns = wait_ns if venv.num_env_runners == 0 else min(wait_ns, busy_ns)
         ledger.add_ns(ENV_STEP, stepping_ns)
         ledger.add_ns(RUNNER_WAIT, wait_ns - stepping_ns)
+        if ledger.tracer is not None and same_step:
+            runners = venv.num_env_runners > 0
+            step = (INFERENCE, TRANSFER, WAITING if runners else ENV_STEP, TRANSFER)
+            divided = {ENV_STEP: stepping_ns, RUNNER_WAIT: wait_ns - stepping_ns} if runners else {}
+            ledger.tracer.rollout((TRANSFER, *step * buffer.rollout_length), divided, busy.tolist() if runners else ())
         with ledger.phase(OTHER):
             self.total_steps += steps
             return self._episodes.finish_rollout(buffer.rewards, buffer.terminated | buffer.truncated, buffer.valid)

@@ -138,6 +138,7 @@ class Fragment:
         gradient: float32 ``[G]``.
         env_steps: real steps of each environment so far, int64 ``[E]``.
         times_ns: what the fragment took, by :data:`TIMES`, and its wall time last; int64.
+        began_ns: when its actor began it, on the clock of ``time.perf_counter_ns``; int64 ``[1]``.
         facts: parameter version, number of final observations, of episodes, of environments replaced, and whether it
             begins with a reset of all environments; int64.
     """
@@ -153,6 +154,7 @@ class Fragment:
         self.gradient: NDArray[np.float32] = carve((layout.num_gradient,), np.float32)
         self.env_steps: NDArray[np.int64] = carve((width,), np.int64)
         self.times_ns: NDArray[np.int64] = carve((len(TIMES) + 1,), np.int64)
+        self.began_ns: NDArray[np.int64] = carve((1,), np.int64)
         self.facts: NDArray[np.int64] = carve((5,), np.int64)
         self._final_rows: NDArray[np.int32] = carve((most,), np.int32)
         self._returns: NDArray[np.float64] = carve((most,), np.float64)

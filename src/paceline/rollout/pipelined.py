@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.measure.ledger import ENV_STEP, INFERENCE, OTHER, RUNNER_WAIT, TRANSFER, Ledger
+from paceline.measure.trace import WAITING
 from paceline.rollout.buffer import RolloutBuffer
 from paceline.rollout.collector import ActFunction
 from paceline.rollout.episodes import Episodes, EpisodeTracker
@@ -110,13 +111,26 @@ class PipelinedCollector:
                 inference_ns += acted - begin
                 mark = acted
         transfer_ns += clock() - mark
-        busy_ns = int((venv.busy_ns() - busy_before).mean())
+        busy = venv.busy_ns() - busy_before
+        busy_ns = int(busy.mean())
         ledger.add_ns(INFERENCE, inference_ns)
         ledger.add_ns(TRANSFER, transfer_ns)
         stepping_ns = min(wait_ns, busy_ns)  # what was stepped while the policy acted costs the learner no time
         ledger.add_ns(ENV_STEP, stepping_ns)
         ledger.add_ns(RUNNER_WAIT, wait_ns - stepping_ns)
+        if ledger.tracer is not None:
+            divided = {ENV_STEP: stepping_ns, RUNNER_WAIT: wait_ns - stepping_ns}
+            ledger.tracer.rollout(_between_readings(buffer.rollout_length), divided, busy.tolist())
         with ledger.phase(OTHER):
             for half, half_steps in zip(self.halves, steps, strict=True):
                 self.total_steps[half] += half_steps
             return self._episodes.finish_rollout(buffer.rewards, buffer.terminated | buffer.truncated, buffer.valid)
+
+
+def _between_readings(rollout_length: int) -> list[str]:
+    """Return what lies between each two readings of the clock in one rollout of :class:`PipelinedCollector`."""
+    asked, received, acted = [TRANSFER], [WAITING, TRANSFER], [TRANSFER, INFERENCE]
+    first = [*asked, *acted]
+    step = [*asked, *received, *acted]
+    last = [*asked, *received]
+    return [*first * 2, *step * 2 * (rollout_length - 1), *last * 2, TRANSFER]

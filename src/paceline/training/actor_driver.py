@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -141,19 +141,22 @@ class ActorDriver(LearnerDriver):
         begin_ns = clock()
         with interruptible():
             found = self._pool.wait()
-        self._account(clock() - begin_ns, [fragment for _, fragment in found])
+        self._account(begin_ns, clock(), found)
         return found
 
-    def _account(self, waited_ns: int, fragments: Sequence[Fragment]) -> None:
+    def _account(self, begin_ns: int, end_ns: int, found: Sampled) -> None:
         """Divide a wait among the phases that an average actor went through; what is beyond these is waiting."""
-        times = np.mean([fragment.times_ns[:-1] for fragment in fragments], axis=0)
-        scale = min(1.0, waited_ns / max(float(times.sum()), 1.0))
-        left = waited_ns
-        for name, taken in zip(TIMES, times.tolist(), strict=True):
-            share = int(taken * scale)
+        times = np.mean([fragment.times_ns[:-1] for _, fragment in found], axis=0)
+        scale = min(1.0, (end_ns - begin_ns) / max(float(times.sum()), 1.0))
+        shares = {name: int(taken * scale) for name, taken in zip(TIMES, times.tolist(), strict=True)}
+        shares[RUNNER_WAIT] += max(0, end_ns - begin_ns - sum(shares.values()))
+        for name, share in shares.items():
             self._ledger.add_ns(name, share)
-            left -= share
-        self._ledger.add_ns(RUNNER_WAIT, max(0, left))
+        if self._ledger.tracer is not None:
+            self._ledger.tracer.waited(begin_ns, end_ns, shares)
+            for slot, fragment in found:
+                took = dict(zip(TIMES, fragment.times_ns.tolist(), strict=False))
+                self._ledger.tracer.fragment(slot, int(fragment.began_ns[0]), int(fragment.times_ns[-1]), took)
 
 
 class RunnerSyncDriver(ActorDriver):
@@ -195,7 +198,7 @@ class RunnerSyncDriver(ActorDriver):
         with interruptible():
             while len(fragments) < pool.num_actors:
                 fragments.update(pool.wait())
-        self._account(self._ledger.clock_ns() - begin_ns, list(fragments.values()))
+        self._account(begin_ns, self._ledger.clock_ns(), list(fragments.items()))
         with self._ledger.phase(TRANSFER):
             ordered = [fragments[slot] for slot in range(pool.num_actors)]
             self._batch.clear()

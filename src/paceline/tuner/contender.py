@@ -1,7 +1,8 @@
 """The inside of a contender's process: a run under one plan, iterated for as long as it is asked to.
 
 Task of :mod:`paceline.isolation.child`. Events: ``ready`` once the run is built, compiled and warmed up, then a
-``slice`` for each further request ``{"seconds": ..}``: whole iterations, at least one, until that long has passed.
+``slice`` for each further request ``{"seconds": ..}``: whole iterations, at least one, until that long has passed; or a
+``trace`` for a request ``{"trace": iterations}``.
 
 The learning rate is as good as zero: every plan is measured with the policy as it begins, so that none is faster
 because its policy has learnt to fall later. All of the arithmetic is done.
@@ -18,6 +19,7 @@ from paceline.isolation.child import Emit, Request
 from paceline.measure.ledger import Ledger, LedgerEntry
 from paceline.measure.monitor import ProcessTreeMonitor
 from paceline.measure.result import finite
+from paceline.measure.trace import Tracer
 from paceline.spec import RunSpec, build_spec
 from paceline.training.driver import Driver
 from paceline.training.drivers import open_driver
@@ -34,7 +36,7 @@ def run_contender(request: Request, emit: Emit, more: Iterable[Request]) -> None
     Args:
         request: ``spec``, a run with all algorithm fields filled in.
         emit: writes one event.
-        more: ``{"seconds": ..}`` each.
+        more: ``{"seconds": ..}`` each, or ``{"trace": iterations}``.
     """
     begin = time.perf_counter()
     spec = build_spec(RunSpec, request["spec"], source="contender")
@@ -65,7 +67,10 @@ def run_contender(request: Request, emit: Emit, more: Iterable[Request]) -> None
         for further in more:
             if lags:
                 driver.iterate(0.0)  # what runners had finished while they were not measured
-            emit(finite({"event": "slice", **_measure(driver, ledger, monitor, further["seconds"])}))
+            if "trace" in further:
+                emit(finite({"event": "trace", "trace": _trace(driver, ledger, monitor, further["trace"])}))
+            else:
+                emit(finite({"event": "slice", **_measure(driver, ledger, monitor, further["seconds"])}))
 
 
 def _measure(driver: Driver, ledger: Ledger, monitor: ProcessTreeMonitor, seconds: float) -> dict[str, Any]:
@@ -95,3 +100,19 @@ def _measure(driver: Driver, ledger: Ledger, monitor: ProcessTreeMonitor, second
         "peak_bytes": use.peak_pss_bytes or use.peak_rss_bytes,
         "lag_max": lag_max,
     }
+
+
+def _trace(driver: Driver, ledger: Ledger, monitor: ProcessTreeMonitor, iterations: int) -> dict[str, Any]:
+    """Return the trace of so many iterations, or of fewer if these fill it."""
+    tracer, spec = Tracer(), driver.spec
+    with ledger.traced(tracer):
+        for _ in range(iterations):
+            monitor.start_interval()
+            ledger.start()
+            tracer.begin_iteration()
+            iteration = driver.iterate(0.0)
+            entry = ledger.cut()
+            tracer.end_iteration(iteration.num_env_steps, entry, monitor.end_interval().cores_used)
+            if tracer.is_full:
+                break
+    return tracer.document(f"{spec.algo.name} on {spec.env.id}, {spec.plan.resolved_backend} {spec.plan.label}")

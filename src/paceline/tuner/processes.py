@@ -96,6 +96,15 @@ class ProcessArena:
             peak_bytes=int(answer.get("peak_bytes") or 0),
         )
 
+    def trace(self, process: int, iterations: int) -> dict[str, Any] | Failed:
+        """Have a contender trace iterations; returns a trace as :mod:`paceline.measure.trace` makes it."""
+        talk = self._talks[process]
+        answer = self._answer(process, lambda: talk.ask({"trace": iterations}), while_starting=False)
+        if isinstance(answer, Failed):
+            return answer
+        trace: dict[str, Any] = answer["trace"]
+        return trace
+
     def close(self, process: int) -> None:
         """Let a contender put its environments away, and end it."""
         talk = self._talks.pop(process, None)

@@ -34,6 +34,7 @@ from paceline.tuner.probe import ProbeResult
 from paceline.tuner.processes import Bounds, ProcessArena, probe
 from paceline.tuner.race import Event, Outcome, Rules, race
 from paceline.tuner.spec import TuneSpec
+from paceline.tuner.traced import trace_winner
 from paceline.tuner.variants import options_of, variants
 from paceline.tuner.what_ifs import Question, answer, questions
 
@@ -124,6 +125,7 @@ def tune(
     cache: Cache | None = None,
     again: bool = False,
     at_most_s: float | None = None,
+    trace: bool = False,
     **options: Any,
 ) -> TuneResults:
     """Find the plan of the greatest worth for a run on this machine.
@@ -139,6 +141,7 @@ def tune(
         cache: answers of earlier tunings; default: the user's.
         again: measure, whatever the cache has.
         at_most_s: seconds after which it ends whatever it is about; the budget alone lets an iteration end.
+        trace: leave a trace of a few iterations of the winner, too: ``trace.json``, for ``ui.perfetto.dev``.
         **options: where ``spec`` is no ``TuneSpec``: its fields (``budget_minutes``, ``objective``, ``backends`` ..).
 
     Raises:
@@ -161,12 +164,18 @@ def tune(
         display.message(found.note)
     with RunFolder(out) as folder:
         if found.results is not None:
-            return _answer_again(folder, spec, found)
-        with only_tuner():
-            results = _Tuning(spec, folder, display, command, machine, at_most_s).go()
-    note = cache.keep(spec, machine, results)
-    if note:
-        display.message(note)
+            results = _answer_again(folder, spec, found)
+        else:
+            with only_tuner():
+                results = _Tuning(spec, folder, display, command, machine, at_most_s).go()
+            note = cache.keep(spec, machine, results)
+            if note:
+                display.message(note)
+        if trace and results.tune.decision.winner is not None:
+            display.message("tracing the winner, in a fresh process")
+            with only_tuner():
+                bounds = Bounds(START_TIMEOUT_S, START_TIMEOUT_S, int(MEMORY_SHARE * machine.memory_limit_bytes))
+                results = trace_winner(folder, spec, results, bounds)
     return results
 
 

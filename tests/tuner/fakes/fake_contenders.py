@@ -16,6 +16,9 @@ def steady(request: Request, emit: Emit, more: Iterable[Request]) -> None:
     sps = 100.0 * max(plan["num_env_runners"], 1) * plan["num_envs_per_env_runner"]
     emit({"event": "ready", "rss_bytes": 123 * 2**20})
     for number, further in enumerate(more):
+        if "trace" in further:
+            emit({"event": "trace", "trace": {"traceEvents": [], "iterations": further["trace"]}})
+            continue
         seconds = further["seconds"]
         emit(
             {

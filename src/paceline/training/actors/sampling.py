@@ -132,6 +132,7 @@ class Sampler:
                 self._gradients.take(self._parameters, fragment)
         phases = self._ledger.snapshot().phases
         fragment.times_ns[:-1] = [int(phases[name] * 1e9) for name in TIMES]
+        fragment.began_ns[0] = begin_ns
         fragment.times_ns[-1] = perf_counter_ns() - begin_ns
         return tuple(fault.message for fault in faults)
 

@@ -113,7 +113,17 @@ def test_a_probe_tells_what_the_parts_cost() -> None:
     assert found.update_s > 0
     assert found.run.algo.learning_rate is not None, "what was open is filled in"
     assert "native" in found.native
+    assert found.native_us is None
     assert told == ["the environment", "the policy and the learner"]
+
+
+@pytest.mark.slow
+def test_a_probe_tells_apart_what_a_native_batch_costs_and_what_its_environments_add() -> None:
+    spec = build_spec(RunSpec, {"env": {"id": "CartPole-v1"}, "algo": {"batch_size": 256, "minibatch_size": 64}})
+    found = probe(spec, timeout_s=120.0, memory_bytes=2**50)
+    assert not isinstance(found, Failed)
+    assert (found.native, found.native_threads) == ("yes", 1)
+    assert found.native_us is not None and 0 <= found.native_us < found.native_step_us
 
 
 @pytest.mark.slow

@@ -168,8 +168,8 @@ def _parts_section(tune: TuneRecord) -> list[str]:
             f"{env['reset_us']:,.0f} us"
         )
     if parts.get("native_us") is not None:
-        whole = f", and {parts['native_step_us']:,.0f} us for all together" if parts.get("native_step_us") else ""
-        sentences.append(f"a step in native code {parts['native_us']:,.1f} us of computing{whole}")
+        whole = f", beside {parts['native_step_us']:,.0f} us for all together" if parts.get("native_step_us") else ""
+        sentences.append(f"a step in native code {parts['native_us']:,.1f} us of computing for each environment{whole}")
     sentences += [f"acting for {size} environments {us:,.0f} us" for size, us in parts.get("acting_us", ())]
     if parts.get("update_s"):
         sentences.append(f"an update {1e3 * parts['update_s']:,.1f} ms")

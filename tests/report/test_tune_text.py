@@ -47,6 +47,15 @@ def test_every_plan_that_was_not_measured_has_its_reason() -> None:
     assert "shm 8x64: impossible: its processes would hold about 40 GiB" in text
 
 
+def test_what_native_code_costs_is_told_for_each_and_for_all() -> None:
+    env = {"mean_us": 7.0, "cpu_us": 7.0, "reset_us": 5.0}
+    parts = {"env": env, "native_us": 0.0, "native_step_us": 46.2}
+    assert "a step in native code 0.0 us of computing for each environment, beside 46 us for all together" in " ".join(
+        render_tune_text(tuned(parts=parts)).split()
+    )
+    assert "native code" not in render_tune_text(tuned())
+
+
 def test_a_tie_says_why_the_winner_was_taken() -> None:
     tie = {"tied": ("shm 2x16", "serial 0x16"), "fastest": "serial 0x16", "beaten": ()}
     assert "As good, as far as can be told: serial 0x16; it needs less." in render_tune_text(tuned(decision=tie))

@@ -60,6 +60,20 @@ def test_what_executes_the_environments_changes_no_parameter(env: str) -> None:
     assert equal(trained(spec), trained(in_runners(spec)))
 
 
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED])
+@pytest.mark.parametrize("env", ["CartPole-v1?max_episode_steps=19", "Pendulum-v1?max_episode_steps=7"])
+def test_batches_of_classic_control_change_no_parameter(env: str, mode: AutoresetMode) -> None:
+    spec = small_spec(env)
+    batched = Plan(backend="native", num_env_runners=1, num_envs_per_env_runner=4, learner_threads=1, device="cpu")
+    found = []
+    for one in (spec, spec.model_copy(update={"plan": batched})):
+        with driving(one, mode) as driver:
+            for index in range(4):
+                driver.iterate(index / 4)
+            found.append(leaves(driver))
+    assert equal(*found)
+
+
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_parameters_and_another_does_not() -> None:
     spec = small_spec(BOX)

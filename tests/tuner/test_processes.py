@@ -115,6 +115,7 @@ def test_a_probe_tells_what_the_parts_cost() -> None:
     assert found.update_s > 0
     assert found.run.algo.learning_rate is not None, "what was open is filled in"
     assert "native" in found.native
+    assert found.native_us is None
     assert (found.several, found.processes) == ("yes", "yes")
     assert told == [
         "the environment", "several environments in one process", "the environment in a runner process",
@@ -152,6 +153,15 @@ def test_a_probe_of_what_breaks_after_some_steps_fails_with_what_it_raised() -> 
     failed = probe(spec, timeout_s=60.0, memory_bytes=2**50)
     assert isinstance(failed, Failed)
     assert "this environment fails at step 50" in failed.message
+
+
+@pytest.mark.slow
+def test_a_probe_tells_apart_what_a_native_batch_costs_and_what_its_environments_add() -> None:
+    spec = build_spec(RunSpec, {"env": {"id": "CartPole-v1"}, "algo": {"batch_size": 256, "minibatch_size": 64}})
+    found = probe(spec, timeout_s=120.0, memory_bytes=2**50)
+    assert not isinstance(found, Failed)
+    assert (found.native, found.native_threads) == ("yes", 1)
+    assert found.native_us is not None and 0 <= found.native_us < found.native_step_us
 
 
 @pytest.mark.slow

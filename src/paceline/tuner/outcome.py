@@ -13,15 +13,13 @@ from paceline.measure.result import ExperimentConfig, IterationRecord, LedgerRec
 from paceline.measure.throughput import summarize, total_ledger
 from paceline.measure.tune_result import (
     MAY_BE_AS_FAST,
-    LearningCheck,
     NoiseFloor,
     PlanStanding,
-    Recommended,
     TuneDecision,
     TuneRecord,
     TuneResults,
-    WhatIf,
 )
+from paceline.tuner.afterwards import Afterwards
 from paceline.tuner.arena import Measured
 from paceline.tuner.belief import Belief
 from paceline.tuner.cache import source_hash
@@ -47,9 +45,7 @@ def record_of(
     costs: PhaseCosts,
     load: Load,
     memory_bytes: int,
-    what_ifs: tuple[WhatIf, ...] = (),
-    learning_checks: tuple[LearningCheck, ...] = (),
-    recommended: Recommended | None = None,
+    afterwards: Afterwards,
 ) -> TuneRecord:
     """Return what is kept of a tuning.
 
@@ -62,9 +58,7 @@ def record_of(
         costs: of the parts, as the phase model takes them.
         load: what other programs did meanwhile.
         memory_bytes: what a run may hold.
-        what_ifs: what would change the winner's speed.
-        learning_checks: of what learns differently.
-        recommended: what learns differently and passed.
+        afterwards: what was asked of the winner.
     """
     bound, *sentences = _verdict(entrants, outcome, costs) or ("",)
     decision = outcome.decision
@@ -91,9 +85,9 @@ def record_of(
         ),
         bound=bound,
         verdict=tuple(sentences),
-        what_ifs=what_ifs,
-        learning_checks=learning_checks,
-        recommended=recommended,
+        what_ifs=afterwards.what_ifs,
+        learning_checks=afterwards.learning_checks,
+        recommended=afterwards.recommended,
         notes=(
             *load.cautions(names),
             *time_cautions(entrants, outcome, wall_s),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,13 +20,13 @@ from paceline.isolation.interrupts import Interrupts
 from paceline.machine import Machine, detect_machine
 from paceline.measure.result import ExperimentInfo
 from paceline.measure.store import RunFolder, default_out
-from paceline.measure.tune_result import LearningCheck, Recommended, TuneResults, WhatIf
+from paceline.measure.tune_result import TuneResults
 from paceline.spec import EnvSpec, RunSpec, build_spec
+from paceline.tuner.afterwards import Afterwards, check_the_fastest, cost_s, update_share
 from paceline.tuner.arena import Arena, Failed, Interrupted
 from paceline.tuner.cache import Cache, Found
-from paceline.tuner.decision import TIE, weights_of
+from paceline.tuner.decision import weights_of
 from paceline.tuner.entrants import Entrants, costs_of, enter
-from paceline.tuner.learning_check import check_learning
 from paceline.tuner.load import Load
 from paceline.tuner.lock import only_tuner
 from paceline.tuner.outcome import experiments_of, plan_text, record_of
@@ -35,8 +35,8 @@ from paceline.tuner.processes import Bounds, ProcessArena, probe
 from paceline.tuner.race import Event, Outcome, Rules, race
 from paceline.tuner.spec import TuneSpec
 from paceline.tuner.traced import trace_winner
-from paceline.tuner.variants import options_of, variants
-from paceline.tuner.what_ifs import Question, answer, questions
+from paceline.tuner.variants import variants
+from paceline.tuner.what_ifs import answer, questions
 
 MEMORY_SHARE = 0.8
 """Share of the machine's memory that the processes of all contenders together may hold."""
@@ -46,8 +46,6 @@ _LEAST_TIMEOUT_S = 60.0
 """The same where the budget is small: on a crowded machine a sound plan may take many times what is expected."""
 _STAGE_TIMEOUT_S = 30.0
 _PROBE_TIMEOUT_S = 300.0
-_MOST_CHECKS = 2
-"""Changes of what is learned that are trained with before the tuning gives up on them."""
 WHAT_IF_SHARE = 0.12
 """Share of the budget that is left for questions about the winner."""
 _LEAST_FOR_WHAT_IFS_S = 90.0
@@ -266,66 +264,37 @@ class _Tuning:
             arena.end()
         if outcome.stopped == "interrupted" and not self._interrupts.requested:
             outcome.stopped = "budget"
-        what_ifs, asked = self._what_ifs(found, entrants, outcome)
-        checks, recommended = self._learning_checks(entrants, outcome, what_ifs, asked)
-        return self._save(found, entrants, outcome, what_ifs=what_ifs, learning_checks=checks, recommended=recommended)
+        return self._save(found, entrants, outcome, self._afterwards(found, entrants, outcome))
 
-    def _learning_checks(
-        self, entrants: Entrants, outcome: Outcome, what_ifs: Sequence[WhatIf], asked: Sequence[Question]
-    ) -> tuple[tuple[LearningCheck, ...], Recommended | None]:
-        """Let what learns differently and is faster train beside the winner, the fastest first, until one passes."""
-        winner = outcome.decision.winner
-        faster = [
-            (one, question)
-            for one, question in zip(what_ifs, asked, strict=True)
-            if one.learns_differently and question.run is not None and one.ci95 is not None and one.ci95[0] > 0.0
-            and one.change > TIE
-        ]  # fmt: skip
-        checks: list[LearningCheck] = []
-        if winner is None or not self._spec.verify_learning:
-            return (), None
-        for one, question in sorted(faster, key=lambda pair: -pair[0].change)[:_MOST_CHECKS]:
-            assert question.run is not None
-            minutes = self._spec.verify_minutes
-            self._display.message(f"{question.what}: training with and without it, {minutes:g} min each")
-            try:
-                check = check_learning(
-                    question.what, entrants.runs[winner], question.run, minutes=minutes,
-                    memory_bytes=self._memory_bytes, should_stop=self._should_stop, on_line=self._display.message,
-                )  # fmt: skip
-            except Interrupted:
-                break
-            self._note("learning", **check.model_dump(mode="json"))
-            checks.append(check)
-            if check.answer == "as well":
-                algo = question.run.algo.model_dump(mode="json")
-                options = options_of(entrants.runs[winner], question.run)
-                return tuple(checks), Recommended(what=question.what, change=one.change, algo=algo, options=options)
-        return tuple(checks), None
-
-    def _what_ifs(
-        self, found: ProbeResult, entrants: Entrants, outcome: Outcome
-    ) -> tuple[tuple[WhatIf, ...], list[Question]]:
-        """Return what would change the winner's speed, and the question behind each answer."""
+    def _afterwards(self, found: ProbeResult, entrants: Entrants, outcome: Outcome) -> Afterwards:
+        """Ask what would change the winner's speed, and whether what learns differently learns as well."""
         winner = outcome.decision.winner
         if winner is None or outcome.stopped == "interrupted":
-            return (), []
-        one = entrants.candidates[winner]
-        share = min(0.99, found.update_s / (found.run.algo.batch_size or 1) * one.predicted_sps)
-        tried = variants(self._spec, entrants.runs[winner], share)
+            return Afterwards()
+        tried = variants(self._spec, entrants.runs[winner], update_share(found, entrants.candidates[winner]))
         asked = [*tried, *questions(entrants, winner, found, self._machine)]
         self._display.probing("what would change it")
-        slices_s = 4 * max(1.0, one.iteration_s)
-        answers = answer(
+        what_ifs = answer(
             asked,
             entrants.runs[winner],
             outcome.belief,
             winner,
             lambda runs: ProcessArena(runs, self._bounds(entrants), self._should_stop),
             (lambda: math.inf) if tried else self._left_s if self._reserve_s() else lambda: 0.0,
-            one.start_s + slices_s,
+            cost_s(entrants.candidates[winner]),
         )
-        return answers, asked
+        if not self._spec.verify_learning:
+            return Afterwards(what_ifs)
+        return check_the_fastest(
+            what_ifs,
+            asked,
+            entrants.runs[winner],
+            minutes=self._spec.verify_minutes,
+            memory_bytes=self._memory_bytes,
+            should_stop=self._should_stop,
+            on_line=self._display.message,
+            on_check=lambda check: self._note("learning", **check.model_dump(mode="json")),
+        )
 
     def _left_s(self) -> float:
         return 60.0 * self._spec.budget_minutes - (time.monotonic() - self._begin_s)
@@ -417,7 +386,7 @@ class _Tuning:
             self._display.message("Stopping and saving the best so far; press Ctrl-C again to leave at once.")
         return self._interrupts.requested or time.monotonic() >= self._end_s
 
-    def _save(self, found: ProbeResult, entrants: Entrants, outcome: Outcome, **found_out: Any) -> TuneResults:
+    def _save(self, found: ProbeResult, entrants: Entrants, outcome: Outcome, afterwards: Afterwards) -> TuneResults:
         wall_s = time.monotonic() - self._begin_s
         results = TuneResults(
             experiment_info=ExperimentInfo(
@@ -443,7 +412,7 @@ class _Tuning:
                 costs=costs_of(found, self._machine),
                 load=self._load,
                 memory_bytes=self._limit_bytes,
-                **found_out,
+                afterwards=afterwards,
             ),
         )
         self._folder.write_results(results)

@@ -22,6 +22,8 @@ from paceline.tuner.space import Setting, SizedPlan, sized_plan
 
 SLICE_S = 1.0
 _TURNS = 2
+SLICES = 2 * _TURNS
+"""Of one question, the winner's included."""
 _LEARNER_SHARE = 0.2
 """Less of a step's time than this is not worth a question about the learner."""
 

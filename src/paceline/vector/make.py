@@ -62,8 +62,8 @@ def make_vec(
             environment.
         num_envs: N; may be left out if ``plan`` or N callables are given.
         plan: decides backend, runners, threads and pinning; the arguments for these must then be left out.
-        backend: ``serial`` (this process), ``thread``, ``pipe`` and ``shm`` (runner processes), ``native`` (batches, in
-            C threads or NumPy), or ``auto``, which measures a step of the environment and picks; ``backend_reason``
+        backend: ``serial`` (this process), ``thread``, ``pipe`` and ``shm`` (runner processes), ``native`` (batches,
+            by C threads or NumPy), or ``auto``, which measures a step of the environment and picks; ``backend_reason``
             says why. With ``on_fault="restart"``, ``step_timeout_s`` or an argument of runner processes it takes
             processes, and tries nothing out in this one.
         num_env_runners: R, processes or threads; default: one per usable core, at most N.

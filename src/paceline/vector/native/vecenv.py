@@ -186,7 +186,8 @@ class _Shares:
         """Note that a step of ``env_ids`` (None: all) that began at ``begin_ns`` is over."""
         arrays, end_ns = self._arrays, perf_counter_ns()
         self._total += self._num_envs if env_ids is None else len(env_ids)
-        arrays.env_steps[:] = np.diff(self._total * self._slots // (len(self._slots) - 1))
+        ends = self._total * self._slots // (len(self._slots) - 1)
+        np.subtract(ends[1:], ends[:-1], out=arrays.env_steps)
         np.add(arrays.busy_ns, end_ns - begin_ns, out=arrays.busy_ns)
         arrays.finished_ns.fill(end_ns)
         np.add(arrays.wakeups, 1, out=arrays.wakeups)

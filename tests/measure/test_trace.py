@@ -28,7 +28,7 @@ class Clock:
 def traced_iteration(clock: Clock, ledger: Ledger, tracer: Tracer) -> None:
     """Go through an iteration of 100 us: a rollout of two steps, an update, 5 us that nobody claims, a wait."""
     ledger.start()
-    tracer.begin_iteration()
+    tracer.begin_iteration(ledger.start_ns)
     ledger.clock_ns()
     for us in (3, 10, 2, 20, 5, 10, 2, 20, 3):
         clock.spend(us)
@@ -42,7 +42,8 @@ def traced_iteration(clock: Clock, ledger: Ledger, tracer: Tracer) -> None:
     clock.spend(8)
     tracer.waited(begin_ns, ledger.clock_ns(), {ENV_STEP: 8_000})
     tracer.fragment(1, begin_ns - 50_000, 55_000, {ENV_STEP: 40_000})
-    tracer.end_iteration(200, ledger.cut(), 1.5)
+    entry = ledger.cut()
+    tracer.end_iteration(ledger.start_ns, 200, entry, 1.5)
 
 
 @pytest.fixture

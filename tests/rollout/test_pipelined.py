@@ -103,9 +103,10 @@ def test_a_trace_of_the_loop_adds_up_to_its_ledger(kind: Any, backend: str) -> N
         with ledger.traced(tracer):
             for _ in range(2):
                 ledger.start()
-                tracer.begin_iteration()
+                tracer.begin_iteration(ledger.start_ns)
                 collector.collect([sums, sums] if kind is PipelinedCollector else sums)
-                tracer.end_iteration(T * N, ledger.cut(), None)
+                entry = ledger.cut()
+                tracer.end_iteration(ledger.start_ns, T * N, entry, None)
     events = [one for one in tracer.document("")["traceEvents"] if one["ph"] == "X"]
     for name in ("iteration 0", "iteration 1"):
         (whole,) = [one for one in events if one["name"] == name]

@@ -71,6 +71,7 @@ def run_train(arguments: argparse.Namespace) -> int:
             display=display_for(Console()),
             command=_command(arguments),
             wandb=arguments.wandb,
+            trace=arguments.trace,
         )
     return 0
 

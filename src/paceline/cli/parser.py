@@ -173,6 +173,7 @@ def _add_train(commands: Any) -> None:
         "  paceline train HalfCheetah-v5 --set algo.learning_rate=1e-3 --set algo.num_epochs=5\n"
         "  paceline train --config run.yaml --seed 3 --out runs/seed3\n"
         "  paceline train --config configs/halfcheetah.yaml --algo a2c --minutes 10\n"
+        "  paceline train CartPole-v1 --total-steps 50000 --trace trace.json\n"
         "  paceline train --resume runs/seed3\n"
         "  paceline train --resume runs/seed3 --num-env-runners 0 --total-steps 2000000",
     )
@@ -180,6 +181,7 @@ def _add_train(commands: Any) -> None:
     _add_single_run_options(parser)
     _add_out(parser)
     parser.add_argument("--resume", metavar="DIR", help="continue the run in this folder")
+    parser.add_argument("--trace", metavar="FILE", help="trace a few iterations into this file, for ui.perfetto.dev")
     parser.add_argument(
         "--wandb", metavar="PROJECT", help="send curves to Weights & Biases (if it is installed); else nothing is sent"
     )

@@ -58,6 +58,11 @@ class Ledger:
         self._phase_ns: dict[str, int] = dict.fromkeys(PHASES, 0)
         self._start_ns = clock_ns()
 
+    @property
+    def start_ns(self) -> int:
+        """When the interval that is under way began, on :attr:`clock_ns`."""
+        return self._start_ns
+
     def start(self) -> None:
         """Forget everything and start the wall clock now."""
         self._phase_ns = dict.fromkeys(PHASES, 0)

@@ -71,16 +71,17 @@ class Tracer:
 
         return read
 
-    def begin_iteration(self) -> None:
-        """Begin an iteration at the last reading of the clock: the ledger has just been started."""
-        self._begin_ns = self._readings[-1]
+    def begin_iteration(self, begin_ns: int) -> None:
+        """Begin an iteration when the ledger's interval began."""
+        self._begin_ns = begin_ns
         self._readings.clear()
         self._divided_ns = {}
 
-    def end_iteration(self, num_env_steps: int, entry: LedgerEntry, cores_busy: float | None) -> None:
-        """End an iteration at the last reading of the clock: the ledger has just been cut.
+    def end_iteration(self, end_ns: int, num_env_steps: int, entry: LedgerEntry, cores_busy: float | None) -> None:
+        """End an iteration when the ledger was cut.
 
         Args:
+            end_ns: when that was.
             num_env_steps: real steps of the iteration.
             entry: its ledger.
             cores_busy: CPU seconds of the process tree per second; None where it is not known.
@@ -93,7 +94,7 @@ class Tracer:
             "waiting_s": {name: 1e-9 * taken for name, taken in self._divided_ns.items()},
         }
         name = f"iteration {len(self._iterations)}"
-        self._iterations.append(_Span(name, self._begin_ns, self._readings[-1], args))
+        self._iterations.append(_Span(name, self._begin_ns, end_ns, args))
         self._counters.append(("steps per second", self._begin_ns, sps))
         if cores_busy is not None:
             self._counters.append(("cores busy", self._begin_ns, cores_busy))

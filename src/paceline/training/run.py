@@ -40,6 +40,7 @@ from paceline.training.saving import Saver, caution_about_interval
 from paceline.training.scalars import RunLog
 from paceline.training.status import Status
 from paceline.training.tensorboard import TensorBoardLog
+from paceline.training.trace_file import TraceFile
 from paceline.training.wandb_log import WandbLog, check_wandb_is_there
 
 
@@ -51,6 +52,7 @@ def train(
     display: Display | None = None,
     command: str = "",
     wandb: str | None = None,
+    trace: str | Path | None = None,
     **fields: Any,
 ) -> RunResult:
     """Train an agent and leave everything about it in a folder.
@@ -63,6 +65,7 @@ def train(
             (see :mod:`paceline.training.saving`).
         display: what to show; nothing by default.
         command: the command line, to be recorded.
+        trace: a file for a trace of a few iterations, for ``ui.perfetto.dev``; None: nothing is traced.
         wandb: project of Weights & Biases to send the curves to; None: nothing is sent.
         **fields: fields of ``RunSpec`` (``algo``, by its name or as a whole, ``plan``, ``budget``, ``seed``); they
             replace those of ``spec``.
@@ -83,7 +86,10 @@ def train(
     is_new = not path.exists()
     folder = RunFolder(path, resume=resume)
     try:
-        return _train(run, folder, resume=resume, display=display or SilentDisplay(), command=command, wandb=wandb)
+        return _train(
+            run, folder, resume=resume, display=display or SilentDisplay(), command=command, wandb=wandb,
+            trace=None if trace is None else Path(trace),
+        )  # fmt: skip
     finally:
         folder.close()
         if is_new:
@@ -110,8 +116,9 @@ def _algo_name(algo: Any) -> str:
 
 
 def _train(
-    spec: RunSpec, folder: RunFolder, *, resume: bool, display: Display, command: str, wandb: str | None
-) -> RunResult:
+    spec: RunSpec, folder: RunFolder, *, resume: bool, display: Display, command: str, wandb: str | None,
+    trace: Path | None,
+) -> RunResult:  # fmt: skip
     begin = time.perf_counter()
     store = CheckpointStore(folder.path / "checkpoints")
     # A run that was killed before its first checkpoint starts again: there is nothing to lose.
@@ -151,6 +158,8 @@ def _train(
         logs.append(stack.enter_context(contextlib.closing(TensorBoardLog(folder.path / "tb", done_steps))))
         interrupts = stack.enter_context(Interrupts())
         loop = _Loop(spec, driver, ledger, recorder, saver, folder, logs, display, interrupts, trained_before_s)
+        if trace is not None:
+            loop.trace = TraceFile(trace, ledger, f"{spec.algo.name} on {spec.env.id}, plan {spec.plan.label}")
         if caution := caution_about_interval(spec, episode_limit(spec.env)):
             loop.say(caution)
         if resume:
@@ -194,6 +203,7 @@ class _Loop:
     display: Display
     interrupts: Interrupts
     trained_before_s: float
+    trace: TraceFile | None = None
 
     def run(self) -> tuple[Outcome, str, BaseException | None]:
         """Iterate; save a checkpoint at the end, however it comes."""
@@ -211,6 +221,9 @@ class _Loop:
             self._tell_of_unfinished()
             with contextlib.suppress(OutputError):  # a full disk must not keep the rest from being said and saved
                 self._record_finished_part()
+        if self.trace is not None:
+            self.trace.close()
+            self.say(self.trace.message)
         try:
             self._save_last(failure)
         except OutputError as error:
@@ -242,6 +255,8 @@ class _Loop:
                     with self.interrupts.allowed():
                         self.driver.reset()
         record = self.recorder.record(iteration, self.ledger.cut(), self.driver.total_env_steps)
+        if self.trace is not None:
+            self.trace.next(record)
         with self.ledger.phase(LOGGING):
             self._log(record)
             if record.resources is not None and (warning := self._memory.look(record.resources)):

@@ -109,10 +109,10 @@ def _trace(driver: Driver, ledger: Ledger, monitor: ProcessTreeMonitor, iteratio
         for _ in range(iterations):
             monitor.start_interval()
             ledger.start()
-            tracer.begin_iteration()
+            tracer.begin_iteration(ledger.start_ns)
             iteration = driver.iterate(0.0)
             entry = ledger.cut()
-            tracer.end_iteration(iteration.num_env_steps, entry, monitor.end_interval().cores_used)
+            tracer.end_iteration(ledger.start_ns, iteration.num_env_steps, entry, monitor.end_interval().cores_used)
             if tracer.is_full:
                 break
     return tracer.document(f"{spec.algo.name} on {spec.env.id}, {spec.plan.resolved_backend} {spec.plan.label}")

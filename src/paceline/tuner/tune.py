@@ -55,7 +55,7 @@ _PROBE_SHARE = 0.6
 _LEAST_RACE_S = 1.0
 _LEAST_S = 15.0
 """About what it takes to look at an environment and to start and measure one plan."""
-_ENDING_S = 3.0
+_ENDING_S = 5.0
 """Of a time that must not be overrun, what is kept for ending processes and writing down."""
 _PROBED_SHARE = 0.02
 """Of the budget, what is spent on the environment, and on the learner, where that is less than is usual."""
@@ -249,6 +249,9 @@ class _Tuning:
         self._note("probe", **found.model_dump(mode="json"))
         entrants = enter(self._spec, found, self._machine, self._memory_bytes)
         self._display.entered(entrants, found)
+        for reason in (found.several, found.processes):
+            if reason != "yes":
+                self._display.message(f"{reason}; plans that need it are left out")
         arena = ProcessArena(entrants.runs, self._bounds(entrants), self._should_stop)
         try:
             outcome = race(
@@ -331,7 +334,7 @@ class _Tuning:
             found = probe(
                 self._spec.base,
                 timeout_s=timeout_s,
-                stage_timeout_s=min(_STAGE_TIMEOUT_S, timeout_s / 3),
+                stage_timeout_s=min(_STAGE_TIMEOUT_S, max(_STAGE_TIMEOUT_S / 2, budget_s / 4), timeout_s / 3),
                 memory_bytes=self._limit_bytes,
                 options={
                     "envpool": "native" in (self._spec.backends or ()),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from paceline.measure.tune_result import WhatIf
 from paceline.report import formats
 from paceline.report.tune_page import build_tune_page, render_tune_html
 from paceline.report.tune_text import tune_headline
@@ -164,3 +165,17 @@ def test_a_browser_shows_it_whole_on_narrow_phones(names: tuple[str, str], tmp_p
         assert measured[frame]["scroll"] <= width, frame
         assert measured[frame]["outside"] == [], frame
         assert measured[frame]["tiny"] == 0, frame
+
+
+def test_what_would_change_it_says_what_was_measured_and_what_learns_differently() -> None:
+    what_ifs = (
+        WhatIf(
+            what="Half the epochs", change=0.31, ci95=(0.2, 0.4), measured=True, learns_differently=True, sentence="x"
+        ),
+        WhatIf(what="Twice the cores", change=0.9, sentence="y"),
+    )
+    shown = words(page(what_ifs=what_ifs, bound="env-bound"))
+    assert "Half the epochs +31% measured, +20% to +40%; it learns differently" in shown
+    assert "Twice the cores +90% predicted" in shown
+    assert "What would change it" not in words(page())
+    assert "It is env-bound." in re.sub(r"<[^>]+>", " ", page(bound="env-bound"))

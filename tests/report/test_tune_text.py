@@ -50,7 +50,7 @@ def test_every_plan_that_was_not_measured_has_its_reason() -> None:
 def test_what_native_code_costs_is_told_for_each_and_for_all() -> None:
     env = {"mean_us": 7.0, "cpu_us": 7.0, "reset_us": 5.0}
     parts = {"env": env, "native_us": 0.0, "native_step_us": 46.2}
-    assert "a step in native code 0.0 us of computing for each environment, beside 46 us for all together" in " ".join(
+    assert "a step in native code: 0.0 us for each environment, beside 46.2 us for all" in " ".join(
         render_tune_text(tuned(parts=parts)).split()
     )
     assert "native code" not in render_tune_text(tuned())

@@ -28,7 +28,7 @@ from paceline.report.page_parts import (
 )
 from paceline.report.svg import Chart
 from paceline.report.tune_charts import Lanes
-from paceline.report.tune_text import method_facts, reasons, tune_headline, winner_sentences
+from paceline.report.tune_text import bound_sentence, method_facts, reasons, tune_headline, winner_sentences
 
 MOST_NAMES = 12
 """Plans of one reason that are named at once; the others are folded."""
@@ -95,6 +95,7 @@ class TunePage:
     race: Lanes | None
     charts: tuple[tuple[Chart, tuple[LegendItem, ...]], ...]
     steps: StepPart | None
+    what_ifs: tuple[tuple[str, str, str], ...]
     noise: tuple[str, ...]
     parts: tuple[tuple[str, str], ...]
     machine: tuple[tuple[str, str], ...]
@@ -122,7 +123,7 @@ def build_tune_page(results: TuneResults, *, race: RaceLog | None = None, plan_y
         algo=info.algo,
         date=formats.when(info.timestamp),
         verdict=verdict,
-        verdict_rest=" ".join(part for part in (rest, *tune.verdict) if part),
+        verdict_rest=" ".join(part for part in (rest, bound_sentence(tune), *tune.verdict) if part),
         facts=_facts(tune),
         notices=_notices(results),
         sentences=tuple(reasons(tune)),
@@ -134,6 +135,7 @@ def build_tune_page(results: TuneResults, *, race: RaceLog | None = None, plan_y
         race=tune_charts.race_lanes(tune, race),
         charts=tuple(chart for chart in charts if chart is not None),
         steps=_steps(results),
+        what_ifs=_what_ifs(tune),
         noise=tuple(look.noise_sentences(tune.noise)),
         parts=tuple(look.part_facts(tune.parts)),
         machine=tuple(method_facts(results)),
@@ -295,3 +297,16 @@ def _steps(results: TuneResults) -> StepPart | None:
 
 def _figures(values: Sequence[float]) -> tuple[str, ...]:
     return tuple(f"{value:,.1f}" for value in values)
+
+
+def _what_ifs(tune: TuneRecord) -> tuple[tuple[str, str, str], ...]:
+    """Return what would change the winner's speed: what, by how much, and how that is known."""
+    rows = []
+    for one in tune.what_ifs:
+        interval = "" if one.ci95 is None else f", {one.ci95[0]:+.0%} to {one.ci95[1]:+.0%}"
+        how = f"measured{interval}" if one.measured else "predicted"
+        rows.append(
+            (one.what, f"{one.change:+.0%}", f"{how}; it learns differently" if one.learns_differently else how)
+        )
+    checked = [(check.what, check.answer, check.sentence) for check in tune.learning_checks]
+    return (*rows, *checked)

@@ -34,9 +34,9 @@ def render_tune_text(results: TuneResults) -> str:
     """Return the text report."""
     tune = results.tune
     lines = paragraph(tune_headline(results), indent=0)
-    bound = [f"It is {tune.bound}."] if tune.bound else []
-    for sentence in (*winner_sentences(tune), *bound, *tune.verdict, *reasons(tune)):
-        lines += paragraph(sentence)
+    for sentence in (*winner_sentences(tune), bound_sentence(tune), *tune.verdict, *reasons(tune)):
+        if sentence:
+            lines += paragraph(sentence)
     if tune.decision.winner is not None:
         lines += paragraph(f"Next, in this folder: {look.next_command(results)}")
     lines += _what_if_section(tune)
@@ -74,6 +74,11 @@ def _over_baseline(tune: TuneRecord, winner: PlanStanding) -> str:
         return ", the best in one process" if baseline == winner.name else ""
     middle, low, high = winner.speedup
     return f", {formats.times(middle)} ({low:.2f} to {high:.2f}) the speed of {baseline}"
+
+
+def bound_sentence(tune: TuneRecord) -> str:
+    """Say in a word what holds the winner back; empty where that is not known."""
+    return f"It is {tune.bound}." if tune.bound else ""
 
 
 def winner_sentences(tune: TuneRecord) -> list[str]:

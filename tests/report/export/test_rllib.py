@@ -113,8 +113,9 @@ def test_it_trains(spec: RunSpec, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @needs_rllib
-def test_an_environment_of_one_s_own_is_found_in_every_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["Counter", "Images"])
+def test_an_environment_of_one_s_own_is_found_in_every_process(name: str, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN_ENV, encoding="utf-8")
-    spec = run_spec(plan=RUNNERS).model_copy(update={"env": EnvSpec(id="own:Counter", kwargs=OWN_KWARGS)})
+    spec = run_spec(plan=RUNNERS).model_copy(update={"env": EnvSpec(id=f"own:{name}", kwargs=OWN_KWARGS)})
     printed = execute(script(spec), tmp_path, 2, python=PYTHON, HOME=str(tmp_path), PYTHONPATH="")
     assert len(told_speed(printed)[0]) == 2

@@ -101,10 +101,12 @@ def test_it_trains(spec: RunSpec, words: list[str], tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [["subproc"], ["paceline"]])
-def test_an_environment_of_one_s_own_is_found_in_every_process(words: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "words"), [("Counter", ["subproc"]), ("Counter", ["paceline"]), ("Images", ["dummy"])]
+)
+def test_an_environment_of_one_s_own_is_found_in_every_process(name: str, words: list[str], tmp_path: Path) -> None:
     pytest.importorskip("stable_baselines3", reason="Stable-Baselines3 is not among the development dependencies")
     (tmp_path / "own.py").write_text(OWN_ENV, encoding="utf-8")
-    spec = run_spec(plan=RUNNERS).model_copy(update={"env": EnvSpec(id="own:Counter", kwargs=OWN_KWARGS)})
+    spec = run_spec(plan=RUNNERS).model_copy(update={"env": EnvSpec(id=f"own:{name}", kwargs=OWN_KWARGS)})
     steps, _ = told_speed(execute(script(spec), tmp_path, 2, *words))
     assert steps == [64, 64]

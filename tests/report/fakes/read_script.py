@@ -34,8 +34,17 @@ class Counter(gymnasium.Env):
     def step(self, action):
         self.count += 1
         return numpy.zeros(3, numpy.float32), 1.0, self.count >= self.length, False, {}
+
+class Images(Counter):
+    observation_space = gymnasium.spaces.Box(0, 255, (84, 84, 3), numpy.uint8)
+
+    def reset(self, **options):
+        return numpy.zeros((84, 84, 3), numpy.uint8), super().reset(**options)[1]
+
+    def step(self, action):
+        return numpy.zeros((84, 84, 3), numpy.uint8), *super().step(action)[1:]
 '''
-"""A module with an environment of a user's."""
+"""A module with environments of a user's."""
 OWN_KWARGS = {"length": 4, "words": ["it's", 'a "word"\n']}
 
 

@@ -6,6 +6,7 @@ so that no environment's name or argument can become code; :class:`Code`, which 
 
 from __future__ import annotations
 
+import keyword
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def env_code(env: EnvSpec, target: str) -> EnvCode:
     if name.startswith(synthetic.PREFIX):
         return EnvCode("paceline", name, "", kwargs, "")
     module, colon, attribute = name.partition(":")
-    if colon and attribute.isidentifier():
+    if colon and attribute.isidentifier() and not keyword.iskeyword(attribute):  # so it is safe as code
         return EnvCode("callable", module, attribute, kwargs, module)
     return EnvCode("registered", name, "", kwargs, module if colon else "")
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ import yaml
 from commands import Run, Start, assert_one_sentence, children, ended, wait_for
 
 from paceline.measure.result import ExperimentInfo, Results
-from paceline.measure.store import load_results
+from paceline.measure.store import RunFolder, load_results
 from paceline.measure.tune_result import TuneDecision, TuneRecord, TuneResults
 from paceline.report.write import ReportPaths
+from paceline.tuner.spec import TuneSpec
 
 SMALL = ("--batch-size", 64, "--minibatch-size", 32, "--num-epochs", 1)
 
@@ -182,6 +184,31 @@ def test_of_two_tuners_at_once_the_second_is_refused_with_a_sentence(
     first.communicate(timeout=60)
 
 
+def tuned(stopped: str) -> Callable[..., TuneResults]:
+    """Return a tuning that ended so, in no time."""
+
+    def tune(spec: TuneSpec, out: Path, **options: object) -> TuneResults:
+        decision = TuneDecision(winner=None, stopped=stopped)
+        record = TuneRecord(objective="fastest", budget_s=1, wall_s=1, decision=decision)
+        info = ExperimentInfo(total_experiments=0, timestamp="2026-01-01T00:00:00+00:00", kind="tune")
+        results = TuneResults(experiment_info=info, experiments=(), tune=record)
+        with RunFolder(out) as folder:
+            folder.write_results(results)
+        return results
+
+    return tune
+
+
+@pytest.mark.parametrize(("stopped", "status"), [("nothing", 1), ("budget", 0)])
+def test_where_no_plan_could_be_run_the_work_failed(
+    tmp_path: Path, run_here: Run, monkeypatch: pytest.MonkeyPatch, stopped: str, status: int
+) -> None:
+    monkeypatch.setattr("paceline.tuner.tune.tune", tuned(stopped))
+    done = run_here("tune", "CartPole-v1", "--out", tmp_path / "out")
+    assert done.returncode == status
+    assert "Cannot tell which plan to take: none could be measured." in done.stdout
+
+
 def test_a_stop_while_the_report_is_written_waits_for_it(
     tmp_path: Path, run_here: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,14 +217,8 @@ def test_a_stop_while_the_report_is_written_waits_for_it(
         (folder / "report.txt").write_text("whole")
         return ReportPaths(folder / "report.txt", folder / "dashboard.png", None, None, "Take it.")
 
-    def tune(*arguments: object, **options: object) -> TuneResults:
-        (tmp_path / "out").mkdir()
-        (tmp_path / "out" / "results.json").write_text("{}")
-        record = TuneRecord(objective="fastest", budget_s=1, wall_s=1, decision=TuneDecision(winner=None))
-        return TuneResults(experiment_info=ExperimentInfo(total_experiments=0), experiments=(), tune=record)
-
     monkeypatch.setattr("paceline.report.write.write_report", write)
-    monkeypatch.setattr("paceline.tuner.tune.tune", tune)
+    monkeypatch.setattr("paceline.tuner.tune.tune", tuned("sure"))
     done = run_here("tune", "CartPole-v1", "--out", tmp_path / "out")
     assert (done.returncode, done.stderr.strip()) == (130, "stopped; everything so far is saved")
     assert (tmp_path / "out" / "report.txt").read_text() == "whole"

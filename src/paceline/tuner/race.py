@@ -348,9 +348,13 @@ class _Race:
         return self._begin_s + self._rules.budget_s - self._arena.now_s() - _CLOSING_S * len(self._open)
 
     def _shortest_s(self, index: int) -> float:
-        """Return how long the shortest slice of a plan takes: as measured, or else as expected."""
+        """Return how long the shortest slice of a plan takes: as measured, or else as believed by now."""
         walls = [piece.wall_s for piece in self.outcome.measured.get(index, ())]
-        return min(walls) if walls else max(self._rules.slice_s, self._candidates[index].iteration_s)
+        if walls:
+            return min(walls)
+        one = self._candidates[index]
+        slower = one.predicted_sps / math.exp(self.outcome.belief.mean[index])
+        return max(self._rules.slice_s, one.iteration_s * slower)
 
     # --- processes
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from paceline.measure.tune_result import NoiseFloor
 from paceline.report.tune_text import render_tune_text, tune_headline
 
 sys.path.append(str(Path(__file__).parent / "fakes"))
@@ -51,6 +52,27 @@ def test_the_noise_of_the_machine_is_told() -> None:
     text = " ".join(render_tune_text(tuned()).split())
     assert "From slice to slice of one process speed differs by 2.0%" in text
     assert "measured in turns, differed by 1.3%" in text
+
+
+def test_what_others_computed_is_told_where_it_is_known() -> None:
+    busy = NoiseFloor(
+        slice_sd=0.02, process_sd=0.01, drift_sd=0.05, others_cores=0.4, others_median=0.3, others_most=1.2
+    )
+    text = " ".join(render_tune_text(tuned(noise=busy)).split())
+    assert "Other programs kept 0.4 cores busy when it began." in text
+    assert "Beside the slices they kept 0.3 cores busy (median), at most 1.2." in text
+    assert "Other programs" not in render_tune_text(tuned())
+
+
+def test_what_an_environment_does_not_survive_and_whether_it_lets_threads_run_is_told() -> None:
+    env = {"mean_us": 900.0, "cpu_us": 10.0, "reset_us": 10.0, "waiting_share": 0.98, "releases_gil": False}
+    parts = {"env": env, "several": "a second one fails", "processes": "it fails in a runner process", "native": "none"}
+    text = " ".join(render_tune_text(tuned(parts=parts)).split())
+    assert "it waits for 98% of a step, and other Python threads cannot run meanwhile" in text
+    assert "one to a process: a second one fails" in text
+    assert "no runner processes: it fails in a runner process" in text
+    plain = render_tune_text(tuned(parts={"env": env | {"waiting_share": 0.0}, "several": "yes", "processes": "yes"}))
+    assert "other Python threads" not in plain and "one to a process" not in plain
 
 
 def test_lines_keep_to_the_width() -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from paceline.machine import Machine, detect_machine
 from paceline.measure.result import ExperimentInfo
-from paceline.measure.tune_result import TuneDecision, TuneRecord, TuneResults
+from paceline.measure.tune_result import PlanStanding, TuneDecision, TuneRecord, TuneResults
 from paceline.spec import EnvSpec, build_spec
-from paceline.tuner.cache import Cache, key_of, source_hash
+from paceline.tuner.cache import Cache, Found, key_of, source_hash
 from paceline.tuner.spec import TuneSpec
 
 
@@ -31,7 +31,8 @@ def answer(machine: Machine, **decision: Any) -> TuneResults:
         machine_fingerprint=machine.fingerprint,
     )  # fmt: skip
     decided = {"winner": "shm 2x8", "stopped": "budget", **decision}
-    tune = TuneRecord(objective="fastest", budget_s=300.0, wall_s=290.0, decision=TuneDecision(**decided))
+    plans = (PlanStanding(name="shm 2x8", state="measured", plan={"num_env_runners": 2, "num_envs_per_env_runner": 8}),)
+    tune = TuneRecord(objective="fastest", budget_s=300.0, wall_s=290.0, plans=plans, decision=TuneDecision(**decided))
     return TuneResults(experiment_info=info, experiments=(), tune=tune)
 
 
@@ -90,6 +91,34 @@ def test_what_cannot_be_read_is_passed_over_with_a_word(tmp_path: Path, machine:
     assert found.note.startswith("an earlier answer was passed over: ")
 
 
+@pytest.mark.parametrize(
+    "plans",
+    [(), (PlanStanding(name="shm 2x8", state="measured", plan={"backend": "magic"}),)],
+)
+def test_an_answer_without_its_plan_is_passed_over(
+    tmp_path: Path, machine: Machine, plans: tuple[PlanStanding, ...]
+) -> None:
+    cache = Cache(tmp_path)
+    whole = answer(machine)
+    cache.keep(spec(), machine, whole.model_copy(update={"tune": whole.tune.model_copy(update={"plans": plans})}))
+    found = cache.look_up(spec(), machine)
+    assert found.results is None
+    assert "does not hold the plan that it names" in found.note
+
+
+def test_an_entry_that_is_no_file_or_no_text_is_passed_over_with_a_word(tmp_path: Path, machine: Machine) -> None:
+    cache = Cache(tmp_path)
+    cache.keep(spec(), machine, answer(machine))
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(b"\xff\xfe")
+    assert "cannot be read" in cache.look_up(spec(), machine).note
+    file.unlink()
+    file.mkdir()
+    found = cache.look_up(spec(), machine)
+    assert found.results is None and "cannot be read" in found.note
+    assert "will not be remembered" in cache.keep(spec(), machine, answer(machine)), "a folder is in the way"
+
+
 def test_an_answer_of_another_machine_is_passed_over(tmp_path: Path, machine: Machine) -> None:
     cache = Cache(tmp_path)
     foreign = answer(machine)
@@ -116,8 +145,9 @@ def test_no_answer_and_half_an_answer_are_not_kept(tmp_path: Path, machine: Mach
     assert not list(tmp_path.iterdir())
 
 
-def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, machine: Machine) -> None:
+def test_a_cache_that_cannot_be_written_is_no_error_and_says_so(tmp_path: Path, machine: Machine) -> None:
     (tmp_path / "file").write_text("in the way")
     cache = Cache(tmp_path / "file" / "cache")
-    cache.keep(spec(), machine, answer(machine))
-    assert cache.look_up(spec(), machine).results is None
+    assert cache.keep(spec(), machine, answer(machine)).startswith("the answer will not be remembered: ")
+    assert cache.look_up(spec(), machine) == Found()
+    assert not Cache(tmp_path / "fine").keep(spec(), machine, answer(machine))

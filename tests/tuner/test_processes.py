@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 import pytest
 
+from paceline.measure.monitor import descendants
 from paceline.spec import RunSpec, build_spec
 from paceline.tuner.arena import Failed, Interrupted, Measured, Opened
 from paceline.tuner.probe import ProbeResult
@@ -93,6 +95,17 @@ def test_a_wait_can_be_interrupted_and_the_end_is_clean() -> None:
     assert not any(alive(pid) for pid in pids)
 
 
+def test_when_it_is_stopped_all_contenders_put_things_away_at_once() -> None:
+    stopping: list[bool] = []
+    place = ProcessArena([RUN], BOUNDS, lambda: bool(stopping), task="fake_contenders:steady")
+    assert isinstance(place.open(0), Opened) and isinstance(place.open(0), Opened)
+    pids = [talk.pid for talk in place._talks.values()]
+    stopping.append(True)
+    place.close(1)
+    place.close(2)
+    assert not any(alive(pid) for pid in pids)
+
+
 def test_a_probe_of_what_cannot_be_built_fails_with_the_sentence() -> None:
     spec = build_spec(RunSpec, {"env": {"id": "NoSuchThing-v0"}})
     failed = probe(spec, timeout_s=60.0, memory_bytes=2**50)
@@ -173,6 +186,10 @@ def test_real_contenders_are_measured_in_whole_iterations(algo: str, plan: dict[
         opened = place.open(0)
         assert isinstance(opened, Opened), opened
         assert opened.rss_bytes > 2**26
+        members = descendants([place._talks[opened.process].pid])
+        maps = [(Path("/proc") / str(pid) / "maps").read_text() for pid in members]
+        assert any("memfd:paceline" in text for text in maps) == (plan["num_env_runners"] != 0)
+        assert not any("/dev/shm" in text for text in maps), "it may be as small as it likes"
         for _ in range(2):
             measured = place.measure(opened.process, 0.2)
             assert isinstance(measured, Measured)

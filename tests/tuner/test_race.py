@@ -172,6 +172,23 @@ def test_the_budget_is_overrun_by_one_slice_at_most(budget_s: float, iteration_s
         assert arena.now_s() <= max(budget_s, least_s) + max(iteration_s, 1.0)
 
 
+def test_where_there_is_hardly_time_the_quickest_plan_is_measured() -> None:
+    plans = [
+        candidate(2, 8, 2000.0, start_s=5.0),
+        candidate(0, 8, 1000.0, start_s=3.0),
+        candidate(0, 4, 900.0, start_s=4.0),
+    ]
+    hasty, _ = run_within(plans, 2.0)
+    assert set(hasty.measured) == {1}
+    patient, _ = run_within(plans, 8.0)
+    assert 0 in patient.measured
+
+
+def run_within(plans: Sequence[Candidate], budget_s: float) -> tuple[Outcome, SimulatedArena]:
+    arena = SimulatedArena(plans, [one.predicted_sps for one in plans], QUIET)
+    return race(arena, plans, Rules(budget_s)), arena
+
+
 def test_nothing_that_can_be_started_is_no_winner() -> None:
     plans = line_up([1000, 2000, 3000])
     outcome, _ = run(plans, [1000, 2000, 3000], Troubles(broken=frozenset({plans[0].kind})))

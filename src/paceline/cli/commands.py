@@ -126,8 +126,8 @@ def run_tune(arguments: argparse.Namespace) -> int:
     spec = build_spec(TuneSpec, tune_data(arguments), source="tune")
     out = Path(arguments.out or default_out(spec.base.env.id, "tune"))
     with _reporting(out, _print_report):
-        tune(spec, out, display=make_display(), command=_command(arguments), again=arguments.again)
-    return 0
+        found = tune(spec, out, display=make_display(), command=_command(arguments), again=arguments.again)
+    return 1 if found.tune.decision.stopped == "nothing" else 0  # no plan could be run
 
 
 def run_bench(arguments: argparse.Namespace) -> int:
@@ -332,12 +332,18 @@ def _reporting(
 
 
 def _report(out: Path, show: Callable[[ReportPaths], None]) -> None:
+    """Write the report; Ctrl-C waits for it, a second one does not."""
     # Matplotlib takes a second to import: here, not before the first iteration.
-    from paceline.report.write import write_report
+    from paceline.isolation.interrupts import Interrupts
 
-    paths = write_report(out)
-    with suppress(BrokenPipeError):  # everything is on disk; nobody has to read this
-        show(paths)
+    with Interrupts() as interrupts:
+        from paceline.report.write import write_report
+
+        paths = write_report(out)
+        with suppress(BrokenPipeError):  # everything is on disk; nobody has to read this
+            show(paths)
+    if interrupts.requested:
+        raise KeyboardInterrupt(ALL_SAVED)
 
 
 def _version_of(out: Path) -> tuple[int, int] | None:

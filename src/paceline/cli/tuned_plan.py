@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from paceline.errors import RequestError
+from paceline.errors import EnvTimeoutError, RequestError
 from paceline.spec import RunSpec, build_spec
 
 BUDGET_MINUTES = 1.0
@@ -19,7 +19,8 @@ _OF_BATCH = ("batch_size", "minibatch_size", "rollout_length")
 def with_tuned_plan(spec: RunSpec, arguments: argparse.Namespace) -> RunSpec:
     """Return ``spec`` with the plan that is the fastest here, as far as a minute tells; what it is, is printed.
 
-    Options of a plan (``--num-env-runners 2``) hold the search to them.
+    Where a minute tells nothing, ``spec`` is returned as it is. Options of a plan (``--num-env-runners 2``) hold the
+    search to them.
 
     Raises:
         RequestError: there is a run to go on with.
@@ -37,7 +38,14 @@ def with_tuned_plan(spec: RunSpec, arguments: argparse.Namespace) -> RunSpec:
         )
     tuning = build_spec(TuneSpec, _tuning(spec, arguments), source="train --plan auto")
     with tempfile.TemporaryDirectory(prefix="paceline-tune-") as folder:
-        results = tune(tuning, Path(folder) / "tuned", display=make_display(), command=" ".join(sys.argv))
+        try:
+            results = tune(
+                tuning, Path(folder) / "tuned", display=make_display(), command=" ".join(sys.argv),
+                at_most_s=60.0 * BUDGET_MINUTES,
+            )  # fmt: skip
+        except EnvTimeoutError as error:
+            print(f"no plan was found within {BUDGET_MINUTES:g} min, the run takes its usual one: {error}", flush=True)
+            return spec
     print(tune_headline(results), flush=True)
     winner = results.tune.decision.winner
     chosen = next((run for run in results.experiments if run.name == winner), None)

@@ -132,6 +132,10 @@ class Conversation:
         """Kill whatever is left of it and of everything that it started."""
         self._process.end()
 
+    def hang_up(self) -> None:
+        """Let it put away what it has open, without waiting for that."""
+        self._process.hang_up()
+
     def finish(self) -> None:
         """Let it put away what it has open, then :meth:`end` it."""
         self._process.hang_up()

@@ -31,6 +31,8 @@ class PlanStanding(Record):
         memory_bytes: held by all of its processes, as measured, or else as expected.
         num_slices: slices that were measured.
         num_processes: processes that they were measured in.
+        leak_bytes_per_step: by how much its processes grow with each step; None where they do not, or it is not known.
+        others_cores: cores that other programs kept busy beside its slices (median); None where it is not known.
     """
 
     name: str
@@ -49,6 +51,8 @@ class PlanStanding(Record):
     memory_bytes: int | None = None
     num_slices: int = 0
     num_processes: int = 0
+    leak_bytes_per_step: float | None = None
+    others_cores: float | None = None
 
 
 class NoiseFloor(Record):
@@ -60,6 +64,8 @@ class NoiseFloor(Record):
         drift_sd: of what all plans share and what changes with time.
         aa_difference: of the two processes of the A/A pair, as a share; None where there was none.
         others_cores: cores that other programs kept busy before anything was started; None where it is not known.
+        others_median: the same beside half of the slices or more.
+        others_most: the same at most.
     """
 
     slice_sd: float
@@ -67,6 +73,8 @@ class NoiseFloor(Record):
     drift_sd: float
     aa_difference: float | None = None
     others_cores: float | None = None
+    others_median: float | None = None
+    others_most: float | None = None
 
 
 class TuneDecision(Record):

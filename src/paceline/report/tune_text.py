@@ -151,8 +151,13 @@ def _noise_section(tune: TuneRecord) -> list[str]:
     ]
     if noise.aa_difference is not None:
         sentences.append(f"Two processes of the same plan, measured in turns, differed by {noise.aa_difference:.1%}.")
-    if noise.others_cores is not None and noise.others_cores >= 0.1:
+    if noise.others_cores is not None:
         sentences.append(f"Other programs kept {noise.others_cores:.1f} cores busy when it began.")
+    if noise.others_median is not None and noise.others_most is not None:
+        sentences.append(
+            f"Beside the slices they kept {noise.others_median:.1f} cores busy (median), at most "
+            f"{noise.others_most:.1f}."
+        )
     lines = heading("How much this machine differs from itself")
     return lines + [line for sentence in sentences for line in paragraph(sentence, bullet="- ")]
 
@@ -167,6 +172,16 @@ def _parts_section(tune: TuneRecord) -> list[str]:
             f"a step of the environment {env['mean_us']:,.0f} us, {env['cpu_us']:,.0f} us of it computing; a reset "
             f"{env['reset_us']:,.0f} us"
         )
+    if env and env.get("waiting_share", 0.0) >= 0.5 and env.get("releases_gil") is not None:
+        sentences.append(
+            f"it waits for {env['waiting_share']:.0%} of a step, and other Python threads "
+            f"{'run' if env['releases_gil'] else 'cannot run'} meanwhile"
+        )
+    sentences += [
+        f"{what}: {parts[name]}"
+        for name, what in (("several", "one to a process"), ("processes", "no runner processes"))
+        if parts.get(name, "yes") != "yes"
+    ]
     if parts.get("native_us"):
         sentences.append(f"a step in native code {parts['native_us']:,.0f} us of computing")
     sentences += [f"acting for {size} environments {us:,.0f} us" for size, us in parts.get("acting_us", ())]

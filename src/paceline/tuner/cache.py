@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+from pydantic import ValidationError
 
 from paceline._version import __version__
 from paceline.errors import OutputError, ResultsError
@@ -25,7 +26,7 @@ from paceline.machine import Machine
 from paceline.measure.result import parse_results
 from paceline.measure.store import write_atomically
 from paceline.measure.tune_result import TuneResults
-from paceline.spec import EnvSpec
+from paceline.spec import EnvSpec, Plan
 from paceline.tuner.spec import TuneSpec
 
 FORMAT = 1
@@ -69,30 +70,53 @@ class Cache:
         path = self._path(spec, machine)
         try:
             text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
+        except (FileNotFoundError, NotADirectoryError):
             return Found()
+        except (OSError, UnicodeDecodeError) as error:
+            return Found(note=f"an earlier answer was passed over: {path} cannot be read ({error})")
         try:
             results = parse_results(text, source=path, cls=TuneResults)
         except ResultsError as error:
             return Found(note=f"an earlier answer was passed over: {error}")
         if results.experiment_info.machine_fingerprint != machine.fingerprint:
             return Found(note=f"an earlier answer was passed over: {path} is of another machine")
+        if not _is_whole(results):
+            return Found(note=f"an earlier answer was passed over: {path} does not hold the plan that it names")
         if results.tune.budget_s < _KEPT_FROM * 60.0 * spec.budget_minutes and not results.tune.decision.certain:
             return Found(note="an earlier answer, made in less time, was not certain: measuring anew")
         when = results.experiment_info.timestamp
         return Found(results, f"answered from the tuning of {when}; --again measures anew ({path})")
 
-    def keep(self, spec: TuneSpec, machine: Machine, results: TuneResults) -> None:
-        """Keep an answer; one that was cut short, or none, is not kept. A cache that cannot be written is no error."""
+    def keep(self, spec: TuneSpec, machine: Machine, results: TuneResults) -> str:
+        """Keep an answer; one that was cut short, or none, is not kept.
+
+        Returns:
+            Why it could not be written, a sentence, which is no error; empty where all is well.
+        """
         decision = results.tune.decision
         if decision.winner is None or decision.stopped == "interrupted":
-            return
-        with contextlib.suppress(OSError, OutputError):
+            return ""
+        try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self._path(spec, machine), results.to_json().encode(), advice="")
+        except (OSError, OutputError) as error:
+            return f"the answer will not be remembered: {self.folder} cannot be written ({error})"
+        return ""
 
     def _path(self, spec: TuneSpec, machine: Machine) -> Path:
         return self.folder / f"{key_of(spec, machine)}.json"
+
+
+def _is_whole(results: TuneResults) -> bool:
+    """Return whether the winner is among the plans, and is a plan."""
+    winner = next((one for one in results.tune.plans if one.name == results.tune.decision.winner), None)
+    if winner is None:
+        return False
+    try:
+        Plan.model_validate(dict(winner.plan))
+    except ValidationError:
+        return False
+    return True
 
 
 def key_of(spec: TuneSpec, machine: Machine) -> str:

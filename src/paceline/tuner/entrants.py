@@ -10,6 +10,7 @@ from paceline.isolation.memory import size_text
 from paceline.machine import Machine
 from paceline.spec import Plan, PPOSpec, RunSpec
 from paceline.tuner.candidates import Candidate, Pruned
+from paceline.tuner.contender import WARM_S
 from paceline.tuner.phases import PhaseCosts, predict
 from paceline.tuner.probe import ProbeResult
 from paceline.tuner.space import Setting, SizedPlan, all_plans
@@ -141,7 +142,7 @@ def _candidate_of(sized: SizedPlan, run: RunSpec, costs: PhaseCosts) -> Candidat
         predicted_sps=expected.sps,
         cores=expected.cores,
         memory_bytes=expected.memory_bytes,
-        start_s=expected.start_s + 2 * expected.iteration_s,
+        start_s=expected.start_s + expected.iteration_s * (2 if expected.iteration_s < WARM_S else 1),
         iteration_s=expected.iteration_s,
     )
 

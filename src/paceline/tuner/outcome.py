@@ -15,15 +15,36 @@ from paceline.measure.throughput import summarize, total_ledger
 from paceline.measure.tune_result import NoiseFloor, PlanStanding, TuneDecision, TuneRecord, TuneResults
 from paceline.tuner.arena import Measured
 from paceline.tuner.belief import Belief
+from paceline.tuner.cautions import leak_cautions, leaks_of, time_cautions
 from paceline.tuner.decision import Standing
 from paceline.tuner.entrants import Entrants
+from paceline.tuner.load import Load
 from paceline.tuner.probe import ProbeResult
 from paceline.tuner.race import Outcome
 from paceline.tuner.spec import TuneSpec
 
 
-def record_of(spec: TuneSpec, found: ProbeResult, entrants: Entrants, outcome: Outcome, wall_s: float) -> TuneRecord:
-    """Return what is kept of a tuning."""
+def record_of(
+    spec: TuneSpec,
+    found: ProbeResult,
+    entrants: Entrants,
+    outcome: Outcome,
+    wall_s: float,
+    *,
+    load: Load,
+    memory_bytes: int,
+) -> TuneRecord:
+    """Return what is kept of a tuning.
+
+    Args:
+        spec: what was tuned.
+        found: what the parts cost.
+        entrants: who took part.
+        outcome: what the race has found.
+        wall_s: seconds that it took.
+        load: what other programs did meanwhile.
+        memory_bytes: what a run may hold.
+    """
     decision = outcome.decision
     names = [one.name for one in entrants.candidates]
     baseline = _baseline(entrants, outcome)
@@ -32,8 +53,8 @@ def record_of(spec: TuneSpec, found: ProbeResult, entrants: Entrants, outcome: O
         budget_s=60.0 * spec.budget_minutes,
         wall_s=wall_s,
         parts=_parts(found),
-        plans=_standings(entrants, outcome, baseline),
-        noise=_noise(outcome),
+        plans=_standings(entrants, outcome, baseline, load),
+        noise=_noise(outcome, load),
         decision=TuneDecision(
             winner=None if decision.winner is None else names[decision.winner],
             runner_up=None if decision.runner_up is None else names[decision.runner_up],
@@ -47,6 +68,11 @@ def record_of(spec: TuneSpec, found: ProbeResult, entrants: Entrants, outcome: O
             stopped=outcome.stopped,
         ),
         verdict=_verdict(entrants, outcome),
+        notes=(
+            *load.cautions(names),
+            *time_cautions(entrants, outcome, wall_s),
+            *leak_cautions(found.run, entrants, outcome, memory_bytes),
+        ),
     )
 
 
@@ -78,11 +104,15 @@ def _baseline(entrants: Entrants, outcome: Outcome) -> int | None:
     return max(serial, key=lambda index: mean[index]) if serial else next(iter(measured), None)
 
 
-def _standings(entrants: Entrants, outcome: Outcome, baseline: int | None) -> tuple[PlanStanding, ...]:
+def _standings(entrants: Entrants, outcome: Outcome, baseline: int | None, load: Load) -> tuple[PlanStanding, ...]:
     by_index = {one.candidate: one for one in outcome.decision.standings}
     speedups = _speedups(outcome.belief, baseline)
+    leaks = leaks_of(outcome)
     rows = [
-        _standing(entrants, outcome, index, by_index.get(index), speedups) for index in range(len(entrants.candidates))
+        _standing(entrants, outcome, index, by_index.get(index), speedups).model_copy(
+            update={"leak_bytes_per_step": leaks.get(index), "others_cores": load.of(index)}
+        )
+        for index in range(len(entrants.candidates))
     ]
     rows.sort(key=lambda one: (one.state != "measured", -(one.sps or 0.0)))
     gone = [PlanStanding(name=one.name, state="impossible", reason=one.reason) for one in entrants.pruned]
@@ -137,7 +167,7 @@ def _busy(slices: Sequence[Measured]) -> float | None:
     return float(np.median(known)) if known else None
 
 
-def _noise(outcome: Outcome) -> NoiseFloor | None:
+def _noise(outcome: Outcome, load: Load) -> NoiseFloor | None:
     belief = outcome.belief
     if not belief.slices:
         return None
@@ -149,7 +179,7 @@ def _noise(outcome: Outcome) -> NoiseFloor | None:
         difference = abs(math.expm1(float(means[1] - means[0])))
     return NoiseFloor(
         slice_sd=belief.noise_sd(), process_sd=belief.process_sd(), drift_sd=belief.drift_sd(),
-        aa_difference=difference,
+        aa_difference=difference, others_cores=load.before, others_median=load.median, others_most=load.most,
     )  # fmt: skip
 
 

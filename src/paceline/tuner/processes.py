@@ -98,6 +98,9 @@ class ProcessArena:
     def close(self, process: int) -> None:
         """Let a contender put its environments away, and end it."""
         talk = self._talks.pop(process, None)
+        if self._should_stop():  # all of them will be closed: they may put things away at the same time
+            for other in self._talks.values():
+                other.hang_up()
         if talk is not None:
             talk.finish()
 

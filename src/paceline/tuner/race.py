@@ -200,7 +200,7 @@ class _Race:
 
     def _begin(self) -> bool:
         """Measure an A/A pair of the most promising plan that can be started."""
-        for candidate in self._by_promise():
+        for candidate in self._by_promise_in_time():
             if self._left_s() <= 0.0:
                 self.outcome.stopped = "budget"
                 return False
@@ -231,6 +231,12 @@ class _Race:
         expected = worth(self.outcome.belief.mean, self._candidates, self._weights)
         return [int(index) for index in np.argsort(-expected)]
 
+    def _by_promise_in_time(self) -> list[int]:
+        """Return the plans by promise; those last that there is hardly time for, the quickest of them first."""
+        late = {index: self._start_s(index) + self._shortest_s(index) for index in self._by_promise()
+                if not self._affords(index, 1)}  # fmt: skip
+        return [*(index for index in self._by_promise() if index not in late), *sorted(late, key=late.__getitem__)]
+
     # --- 2: who next
 
     def _most_valuable(self, left_s: float) -> int | None:
@@ -260,7 +266,7 @@ class _Race:
     def _cost_s(self, index: int) -> float:
         candidate = self._candidates[index]
         slice_s = max(self._slice_s(index), candidate.iteration_s)
-        return slice_s if index in self._open else self._start_factor * candidate.start_s + 2 * slice_s
+        return slice_s if index in self._open else self._start_s(index) + 2 * slice_s
 
     def _measure_beside_best(self, index: int) -> None:
         if index not in self._open and not self._start(index):
@@ -332,17 +338,23 @@ class _Race:
 
     def _affords(self, index: int, slices: int) -> bool:
         """Return whether there is time for a process of a plan and so many slices."""
-        start_s = self._start_factor * self._candidates[index].start_s
-        return self._left_s() >= start_s + slices * self._shortest_s(index)
+        return self._left_s() >= self._start_s(index) + slices * self._shortest_s(index)
+
+    def _start_s(self, index: int) -> float:
+        return self._start_factor * self._candidates[index].start_s
 
     def _left_s(self) -> float:
         """Return the seconds left of the budget, what ending the processes takes not counted."""
         return self._begin_s + self._rules.budget_s - self._arena.now_s() - _CLOSING_S * len(self._open)
 
     def _shortest_s(self, index: int) -> float:
-        """Return how long the shortest slice of a plan takes: as measured, or else as expected."""
+        """Return how long the shortest slice of a plan takes: as measured, or else as believed by now."""
         walls = [piece.wall_s for piece in self.outcome.measured.get(index, ())]
-        return min(walls) if walls else max(self._rules.slice_s, self._candidates[index].iteration_s)
+        if walls:
+            return min(walls)
+        one = self._candidates[index]
+        slower = one.predicted_sps / math.exp(self.outcome.belief.mean[index])
+        return max(self._rules.slice_s, one.iteration_s * slower)
 
     # --- processes
 

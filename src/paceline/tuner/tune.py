@@ -6,6 +6,7 @@ a tuning that was interrupted: what is known by then is an answer, and how sure 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 
 from paceline._version import __version__
 from paceline.envs import env_factory
-from paceline.errors import WorkError, error_named
+from paceline.errors import EnvTimeoutError, WorkError, error_named
 from paceline.isolation.interrupts import Interrupts
 from paceline.machine import Machine, detect_machine
 from paceline.measure.result import ExperimentInfo
@@ -25,6 +26,7 @@ from paceline.tuner.arena import Arena, Failed, Interrupted
 from paceline.tuner.cache import Cache, Found
 from paceline.tuner.decision import OBJECTIVES
 from paceline.tuner.entrants import Entrants, enter
+from paceline.tuner.load import Load
 from paceline.tuner.lock import only_tuner
 from paceline.tuner.outcome import experiments_of, plan_text, record_of
 from paceline.tuner.probe import ProbeResult
@@ -35,9 +37,20 @@ from paceline.tuner.spec import TuneSpec
 MEMORY_SHARE = 0.8
 """Share of the machine's memory that the processes of all contenders together may hold."""
 START_TIMEOUT_S = 120.0
-SLICE_TIMEOUT_S = 120.0
+"""Longest time that a contender may take beyond three times what is expected of it."""
+_LEAST_TIMEOUT_S = 60.0
+"""The same where the budget is small: on a crowded machine a sound plan may take many times what is expected."""
+_STAGE_TIMEOUT_S = 30.0
 _PROBE_TIMEOUT_S = 300.0
-_LEAST_RACE_S = 5.0
+_PROBE_SHARE = 0.6
+"""Of a time that must not be overrun, what the probe may take."""
+_LEAST_RACE_S = 1.0
+_LEAST_S = 15.0
+"""About what it takes to look at an environment and to start and measure one plan."""
+_ENDING_S = 5.0
+"""Of a time that must not be overrun, what is kept for ending processes and writing down."""
+_PROBED_SHARE = 0.02
+"""Of the budget, what is spent on the environment, and on the learner, where that is less than is usual."""
 
 ArenaMaker = Callable[[Entrants, Bounds, Callable[[], bool]], Arena]
 
@@ -101,6 +114,7 @@ def tune(
     machine: Machine | None = None,
     cache: Cache | None = None,
     again: bool = False,
+    at_most_s: float | None = None,
     **options: Any,
 ) -> TuneResults:
     """Find the plan of the greatest worth for a run on this machine.
@@ -115,11 +129,13 @@ def tune(
         machine: what it runs on; default: this machine as detected.
         cache: answers of earlier tunings; default: the user's.
         again: measure, whatever the cache has.
+        at_most_s: seconds after which it ends whatever it is about; the budget alone lets an iteration end.
         **options: where ``spec`` is no ``TuneSpec``: its fields (``budget_minutes``, ``objective``, ``backends`` ..).
 
     Raises:
         SpecError: an option is unknown or out of range.
         PacelineError: the environment cannot be built, or no plan can be run.
+        EnvTimeoutError: the environment could not be looked at in time.
         ResourceError: another tuner is at work on this machine.
         OutputError: ``out`` cannot be written.
         ResultsError: ``out`` holds a run already.
@@ -138,8 +154,10 @@ def tune(
         if found.results is not None:
             return _answer_again(folder, spec, found)
         with only_tuner():
-            results = _Tuning(spec, folder, display, command, machine).go()
-    cache.keep(spec, machine, results)
+            results = _Tuning(spec, folder, display, command, machine, at_most_s).go()
+    note = cache.keep(spec, machine, results)
+    if note:
+        display.message(note)
     return results
 
 
@@ -170,7 +188,15 @@ def _answer_again(folder: RunFolder, spec: TuneSpec, found: Found) -> TuneResult
 class _Tuning:
     """One tuning."""
 
-    def __init__(self, spec: TuneSpec, folder: RunFolder, display: Display, command: str, machine: Machine) -> None:
+    def __init__(
+        self,
+        spec: TuneSpec,
+        folder: RunFolder,
+        display: Display,
+        command: str,
+        machine: Machine,
+        at_most_s: float | None,
+    ) -> None:
         self._spec = spec
         self._folder = folder
         self._display = display
@@ -180,7 +206,10 @@ class _Tuning:
         self._begin_s = time.monotonic()
         self._interrupts = Interrupts()
         self._told_stop = False
-        self._limit_bytes = int(MEMORY_SHARE * machine.memory_limit_bytes)
+        self._end_s = math.inf if at_most_s is None else self._begin_s + max(at_most_s - _ENDING_S, 0.0)
+        self._load = Load(machine.usable_cores)
+        # What other programs hold is not ours to take.
+        self._limit_bytes = int(MEMORY_SHARE * min(machine.memory_limit_bytes, machine.memory_available_bytes))
         self._memory_bytes = min(self._limit_bytes, spec.max_memory_bytes or self._limit_bytes)
 
     def go(self) -> TuneResults:
@@ -199,12 +228,15 @@ class _Tuning:
         return results
 
     def _tune(self) -> TuneResults:
+        self._look_ahead()
         found = self._probe()
         self._note("probe", **found.model_dump(mode="json"))
         entrants = enter(self._spec, found, self._machine, self._memory_bytes)
         self._display.entered(entrants, found)
-        bounds = Bounds(START_TIMEOUT_S, SLICE_TIMEOUT_S, self._memory_bytes)
-        arena = ProcessArena(entrants.runs, bounds, self._should_stop)
+        for reason in (found.several, found.processes):
+            if reason != "yes":
+                self._display.message(f"{reason}; plans that need it are left out")
+        arena = ProcessArena(entrants.runs, self._bounds(entrants), self._should_stop)
         try:
             outcome = race(
                 arena,
@@ -217,24 +249,58 @@ class _Tuning:
             )
         finally:
             arena.end()
+        if outcome.stopped == "interrupted" and not self._interrupts.requested:
+            outcome.stopped = "budget"
         return self._save(found, entrants, outcome)
 
+    def _look_ahead(self) -> None:
+        """Say what can be known before anything is started: a budget that is too small, cores that others use."""
+        budget_s = 60.0 * self._spec.budget_minutes
+        if budget_s < _LEAST_S:
+            self._display.message(
+                f"{budget_s:g} s is less than it takes to look at the environment and to start one plan (about "
+                f"{_LEAST_S:g} s): one plan will be measured, and for the others there will be predictions"
+            )
+        self._load.look_before(self._should_stop)
+        self._note("load", others_cores=self._load.before)
+        if self._load.opening():
+            self._display.message(self._load.opening())
+
+    def _bounds(self, entrants: Entrants) -> Bounds:
+        """Return what a contender may take: one that hangs must not take the budget, one that is slow may be."""
+        share_s = min(START_TIMEOUT_S, max(_LEAST_TIMEOUT_S, self._rules().budget_s / 4))
+        longest_s = max(one.iteration_s for one in entrants.candidates)
+        start_s = max(one.start_s for one in entrants.candidates)
+        return Bounds(share_s + 3.0 * start_s, share_s + 3.0 * longest_s, self._memory_bytes)
+
     def _probe(self) -> ProbeResult:
+        budget_s = 60.0 * self._spec.budget_minutes
+        timeout_s = min(_PROBE_TIMEOUT_S, _PROBE_SHARE * (self._end_s - self._begin_s))
+        found: ProbeResult | Failed
         try:
             found = probe(
                 self._spec.base,
-                timeout_s=_PROBE_TIMEOUT_S,
+                timeout_s=timeout_s,
+                stage_timeout_s=min(_STAGE_TIMEOUT_S, max(_STAGE_TIMEOUT_S / 2, budget_s / 4), timeout_s / 3),
                 memory_bytes=self._limit_bytes,
-                options={"envpool": "native" in (self._spec.backends or ())},
+                options={
+                    "envpool": "native" in (self._spec.backends or ()),
+                    "env_s": min(1.0, max(0.2, _PROBED_SHARE * budget_s)),
+                    "learner_s": min(2.0, max(0.2, _PROBED_SHARE * budget_s)),
+                },
                 should_stop=self._should_stop,
                 on_step=self._display.probing,
             )
         except Interrupted:
-            raise KeyboardInterrupt from None
+            if self._interrupts.requested:
+                raise KeyboardInterrupt("nothing was measured yet") from None
+            found = Failed("timeout", "the time was up before it was done")
         if isinstance(found, Failed):
+            self._keep_log("probe", found)
             if found.error_type:
                 raise error_named(found.error_type, found.message)
-            raise WorkError(f"{self._spec.base.env.id}: the process that looked at it failed: {found.message}")
+            kind = EnvTimeoutError if found.outcome == "timeout" else WorkError
+            raise kind(f"{self._spec.base.env.id}: the process that looked at it failed: {found.message}")
         return found
 
     def _rules(self) -> Rules:
@@ -246,9 +312,12 @@ class _Tuning:
     def _on_event(self, event: Event, outcome: Outcome, entrants: Entrants) -> None:
         name = None if event.candidate is None else entrants.candidates[event.candidate].name
         more: dict[str, Any] = {}
-        if event.measured is not None:
+        if event.what == "opened":
+            self._load.forget()
+        if event.measured is not None and event.candidate is not None:
             more = {"sps": event.measured.sps, "wall_s": event.measured.wall_s,
-                    "num_env_steps": event.measured.num_env_steps}  # fmt: skip
+                    "num_env_steps": event.measured.num_env_steps, "rss_bytes": event.measured.rss_bytes,
+                    "others_cores": self._load.note(event.candidate)}  # fmt: skip
         if event.failed is not None:
             more = {"outcome": event.failed.outcome, "message": event.failed.message}
             self._keep_log(str(name), event.failed)
@@ -256,16 +325,16 @@ class _Tuning:
         self._display.event(event, outcome)
 
     def _keep_log(self, name: str, failed: Failed) -> None:
-        if failed.output:
-            safe = "".join(letter if letter.isalnum() else "_" for letter in name)
-            self._folder.write_text(f"logs/{safe}.log", failed.output + "\n")
+        safe = "".join(letter if letter.isalnum() else "_" for letter in name)
+        parts = (failed.message, failed.output or "It printed nothing.")
+        self._folder.write_text(f"logs/{safe}.log", "\n\n".join(parts) + "\n")
 
     def _should_stop(self) -> bool:
         self._display.tick(60.0 * self._spec.budget_minutes - (time.monotonic() - self._begin_s))
         if self._interrupts.requested and not self._told_stop:
             self._told_stop = True
             self._display.message("Stopping and saving the best so far; press Ctrl-C again to leave at once.")
-        return self._interrupts.requested
+        return self._interrupts.requested or time.monotonic() >= self._end_s
 
     def _save(self, found: ProbeResult, entrants: Entrants, outcome: Outcome) -> TuneResults:
         wall_s = time.monotonic() - self._begin_s
@@ -284,7 +353,9 @@ class _Tuning:
                 complete=outcome.stopped != "interrupted",
             ),
             experiments=experiments_of(entrants, outcome),
-            tune=record_of(self._spec, found, entrants, outcome, wall_s),
+            tune=record_of(
+                self._spec, found, entrants, outcome, wall_s, load=self._load, memory_bytes=self._limit_bytes
+            ),
         )
         self._folder.write_results(results)
         if results.tune.decision.winner is not None:

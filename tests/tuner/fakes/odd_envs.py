@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+import time
 from typing import Any, ClassVar
 
 import gymnasium
@@ -88,12 +89,14 @@ class AtMostFour(Tame):
 
 
 class Leaks(Tame):
-    """Keeps 4 KiB of every step."""
+    """Waits for half a millisecond in every step, and keeps some KiB of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, kib: int = 32) -> None:
         super().__init__()
-        self._kept: list[bytes] = []
+        self._kib = kib
+        self._kept: list[bytearray] = []
 
     def step(self, action: Any) -> Any:
-        self._kept.append(bytes(4096 - 33))
+        time.sleep(0.0005)
+        self._kept.append(bytearray(b"x") * (1024 * self._kib))
         return super().step(action)

@@ -7,6 +7,7 @@ are stepped both ways, once in a process and task, before the batched way is off
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -32,7 +33,7 @@ def disagreement(entry_point: str, task: type[ClassicTask]) -> str | None:
         entry_point: ``module:Class`` of Gymnasium's environment.
         task: what mirrors it.
     """
-    if tuple(int(part) for part in gymnasium.__version__.split(".")[:2]) > NEWEST_KNOWN:
+    if tuple(int(part) for part in re.findall(r"\d+", gymnasium.__version__)[:2]) > NEWEST_KNOWN:
         return f"Gymnasium {gymnasium.__version__}, which is newer than those it is known to equal"
     if not _agrees(entry_point, task):
         return f"other digits than those of Gymnasium {gymnasium.__version__} (NumPy {np.__version__}, this processor)"

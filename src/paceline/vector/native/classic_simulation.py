@@ -71,7 +71,7 @@ class ClassicSimulation(Simulation):
                 rng = self._rngs[index] = np_random(None)[0]
             try:
                 self._state[:, index] = self._task.draw_state(rng, options)
-            except ValueError as error:
+            except Exception as error:  # options that make no sense, told as an environment's own refusal
                 raise BeginFailedError(_failure(index, error)) from error
         self._elapsed[env_ids] = 0
         rows = np.empty((len(env_ids), *arrays.observations.shape[1:]), np.float32)

@@ -54,7 +54,7 @@ class ClassicTask(ABC):
             reset_options: what ``reset`` was given beside the seed.
 
         Raises:
-            ValueError: options that Gymnasium refuses.
+            Exception: what Gymnasium raises where the options make no sense.
         """
 
     def errors(self, actions: NDArray[Any]) -> dict[int, Exception]:

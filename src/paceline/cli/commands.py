@@ -118,6 +118,9 @@ def run_sweep(arguments: argparse.Namespace) -> int:
 
 def run_tune(arguments: argparse.Namespace) -> int:
     """Find the plan that trains fastest on this machine, say why and how sure that is."""
+    from paceline.machine import set_math_threads
+
+    set_math_threads(1)  # before NumPy loads: a tuner's small matrices must not take the cores of what it measures
     from paceline.measure.store import default_out
     from paceline.spec import build_spec
     from paceline.tuner.display import make_display
@@ -135,6 +138,9 @@ def run_tune(arguments: argparse.Namespace) -> int:
 
 def run_verify(arguments: argparse.Namespace) -> int:
     """Measure a tuning's answer again: is its plan as fast as then, and does it still win."""
+    from paceline.machine import set_math_threads
+
+    set_math_threads(1)
     from paceline.measure.result import dump_json
     from paceline.measure.verify_result import VerifyRecord
     from paceline.report.verify_text import render_verify_text

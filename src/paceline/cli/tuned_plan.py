@@ -26,6 +26,9 @@ def with_tuned_plan(spec: RunSpec, arguments: argparse.Namespace) -> RunSpec:
         RequestError: there is a run to go on with.
         PacelineError: the environment cannot be built, or no plan can be run.
     """
+    from paceline.machine import set_math_threads
+
+    set_math_threads(1)  # training sets its own before JAX begins
     from paceline.report.tune_text import tune_headline
     from paceline.tuner.display import make_display
     from paceline.tuner.spec import TuneSpec

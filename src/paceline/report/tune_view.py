@@ -292,7 +292,7 @@ def part_facts(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     if parts.get("native_us") is not None:
         whole = f", beside {microseconds(parts['native_step_us'])} for all" if parts.get("native_step_us") else ""
-        facts.append(("a step in native code", f"{microseconds(parts['native_us'])} for each environment{whole}"))
+        facts.append(("a step in native code", f"{parts['native_us']:.1f} us for each environment{whole}"))
     facts += [
         (f"acting for {formats.plural(size, 'environment')}", microseconds(us))
         for size, us in parts.get("acting_us", ())

@@ -117,7 +117,7 @@ def test_what_an_environment_does_not_survive_and_whether_it_lets_threads_run_is
     env = {"mean_us": 900.0, "cpu_us": 10.0, "reset_us": 10.0, "waiting_share": 0.98, "releases_gil": False}
     parts = {"env": env, "several": "a second one fails", "processes": "it fails in a runner process", "native": "none"}
     text = " ".join(render_tune_text(tuned(parts=parts)).split())
-    assert "it waits for 98% of a step, and other Python threads cannot run meanwhile" in text
+    assert "waiting: 98% of a step; other Python threads cannot run meanwhile" in text
     assert "one to a process: a second one fails" in text
     assert "no runner processes: it fails in a runner process" in text
     plain = render_tune_text(tuned(parts={"env": env | {"waiting_share": 0.0}, "several": "yes", "processes": "yes"}))

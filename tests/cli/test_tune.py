@@ -39,7 +39,7 @@ def test_a_tuning_leaves_a_plan_that_trains(tmp_path: Path, run: Run) -> None:
     assert "measured" in states
     assert all(one.reason for one in results.tune.plans if one.state != "measured")
     kinds = [json.loads(line)["kind"] for line in (out / "progress.jsonl").read_text().splitlines()]
-    assert kinds[:2] == ["tune", "probe"] and "measured" in kinds
+    assert kinds[:3] == ["tune", "load", "probe"] and "measured" in kinds
     plan = yaml.safe_load((out / "plan.yaml").read_text())["plan"]
     winner = next(one for one in results.tune.plans if one.name == results.tune.decision.winner)
     assert plan == winner.plan

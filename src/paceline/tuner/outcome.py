@@ -23,6 +23,9 @@ from paceline.tuner.probe import ProbeResult
 from paceline.tuner.race import Outcome
 from paceline.tuner.spec import TuneSpec
 
+_MIGHT_WIN = 0.02
+"""Probability of being as good as the best from which a plan that was not measured had only too little time."""
+
 
 def record_of(
     spec: TuneSpec,
@@ -148,7 +151,8 @@ def _standing(
         fields |= {"sps": standing.sps, "sps_ci95": standing.sps_ci95, "p_best": standing.p_best,
                    "p_tied": standing.p_tied}  # fmt: skip
     if not slices:
-        reason = "it would have had to be much faster than expected to win"
+        could_win = outcome.stopped != "sure" and standing is not None and standing.p_tied >= _MIGHT_WIN
+        reason = "there was no time for it" if could_win else "it would have had to be much faster than expected to win"
         return PlanStanding(**fields, state="not measured", reason=reason)
     return PlanStanding(**fields, state="measured", speedup=None if speedups is None else speedups[index])
 

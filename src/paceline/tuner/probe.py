@@ -1,8 +1,8 @@
 """What the environment, the policy and the learner cost, measured in a fresh process before anything is planned.
 
 Some of it is tried out that an environment need not survive: several at once in one process, native code, a runner
-process. Before each of these, the event ``step`` names it (``stage``), so that whoever started the probe knows what ended it,
-and can start it again ``without`` that.
+process. Before each of these, the event ``step`` names it (``stage``), so that whoever started the probe knows what
+ended it, and can start it again ``without`` that.
 """
 
 from __future__ import annotations

@@ -43,13 +43,12 @@ TRAIN = $(BIN)/paceline train $(ENV) --out $(FOLDER)
 	tensorboard test test-slow test-gymnasium check bench bench-learning bench-rllib clean
 
 # The batch of the published experiment: 16384 steps in 32 minibatches. A plan whose environments do not divide it is
-# measured, and so trained, with the nearest batch that they do divide; plan.yaml names it.
+# measured, and so trained, with the nearest batch that they do divide: the exported run has it.
 demo: $(VENV)/.installed
 	$(BIN)/paceline tune HalfCheetah-v5 --budget-minutes 3 --again --batch-size 16384 --minibatch-size 512 \
 		--out $(FOLDER)/tune
-	batch=$$(sed -n 's/^# batch size //p' $(FOLDER)/tune/plan.yaml) && \
-	$(BIN)/paceline train HalfCheetah-v5 --plan $(FOLDER)/tune/plan.yaml --minutes 1 \
-		--batch-size $$batch --minibatch-size $$((batch / 32)) --out $(FOLDER)/train
+	$(BIN)/paceline export $(FOLDER)/tune --to yaml --out $(FOLDER)/run.yaml
+	$(BIN)/paceline train --config $(FOLDER)/run.yaml --minutes 1 --out $(FOLDER)/train
 	$(BIN)/paceline evaluate $(FOLDER)/train --episodes 10
 	@echo
 	@sed '/^  /,$$d' $(FOLDER)/tune/report.txt

@@ -86,6 +86,8 @@ def case(name: str, budget_minutes: float, rounds: int, final_rounds: int) -> di
     chosen = results.tune.decision.winner
     entrants = all_entrants(spec)
     names = [one.name for one in entrants.candidates]
+    if chosen not in names:
+        raise SystemExit(f"{name}: chose {chosen}, which is not among the plans that a second probe allows")
     print(f"{name}: chose {chosen} in {tune_s:.0f} s; now {len(names)} plans, {rounds} rounds", flush=True)
     arena = ProcessArena(entrants.runs, BOUNDS)
     begin_s = time.monotonic()

@@ -102,7 +102,7 @@ def test_a_senseless_request_is_refused(tmp_path: Path, run: Run, arguments: tup
 TINY = (*SMALL, "--backends", "shm", "--num-env-runners", 1, "--num-envs-per-env-runner", "1,2", "--budget-minutes", 1)
 MOMENTS = {
     "the probe": "looking at the environment",
-    "the start of a contender": "plans enter",
+    "the start of a contender": "plans that take part",
     "the race": "best so far",
     "the confirmation": "measuring the finalists again",
 }

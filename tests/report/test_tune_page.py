@@ -23,7 +23,7 @@ PLAN_YAML = "# shm 2x16\nplan:\n  backend: shm\n"
 
 
 def page(**changes: Any) -> str:
-    return render_tune_html(tuned_with_ledgers(**changes), race=RACE, plan_yaml=PLAN_YAML)
+    return render_tune_html(tuned_with_ledgers(**changes), race=RACE, plan_yaml=PLAN_YAML, run_file="runs/x/run.yaml")
 
 
 def words(html: str) -> str:
@@ -46,7 +46,7 @@ def test_the_verdict_stands_first_then_what_to_do() -> None:
     html = page()
     sections = re.findall(r'<h2 id="(\w+)"', html)
     assert sections == ["take", "search", "rest", "race", "charts", "steps", "noise", "parts", "method"]
-    assert "paceline train X-v0 --plan plan.yaml --batch-size 2048 --minibatch-size 256" in html
+    assert "paceline train --config runs/x/run.yaml" in html
     assert PLAN_YAML in html
 
 

@@ -86,9 +86,9 @@ def test_another_objective_is_not_called_the_fastest() -> None:
 
 
 def test_the_winner_in_words_and_the_next_command() -> None:
-    text = " ".join(render_tune_text(tuned_with_ledgers()).split())
+    text = " ".join(render_tune_text(tuned_with_ledgers(), run_file="runs/x/run.yaml").split())
     assert "shm 2x16 is 2 runner processes with 16 envs each, 32 in all; a copy of the policy in every runner." in text
-    assert "Next, in this folder: paceline train X-v0 --plan plan.yaml --batch-size 2048 --minibatch-size 256" in text
+    assert "Next: paceline train --config runs/x/run.yaml" in text
 
 
 def test_the_ledgers_stand_side_by_side_by_the_step() -> None:
@@ -99,7 +99,7 @@ def test_the_ledgers_stand_side_by_side_by_the_step() -> None:
 
 def test_the_noise_of_the_machine_is_told() -> None:
     text = " ".join(render_tune_text(tuned()).split())
-    assert "From slice to slice of one process speed differs by 2.0%" in text
+    assert "Speed differs from slice to slice of one process by 2.0%" in text
     assert "measured in turns, differed by 1.3%" in text
 
 

@@ -40,23 +40,11 @@ def test_a_plan_is_said_in_words(changes: dict[str, Any], words: str) -> None:
 
 
 def test_the_next_command_is_one_that_the_program_takes() -> None:
-    command = look.next_command(tuned_with_ledgers())
-    assert command == "paceline train X-v0 --plan plan.yaml --batch-size 2048 --minibatch-size 256"
-    arguments = build_parser().parse_args(shlex.split(command)[1:])
-    assert (arguments.batch_size, arguments.minibatch_size) == (2048, 256)
-
-
-def test_the_next_command_keeps_what_changes_the_learning() -> None:
-    results = tuned_with_ledgers()
-    asked = "paceline tune X-v0 --budget-minutes 3 --set algo.gamma=0.98 --seed=4 --set 'algo.lr=a b' --out runs/x"
-    info = results.experiment_info.model_copy(update={"command": asked, "algo": "a2c"})
-    command = look.next_command(results.model_copy(update={"experiment_info": info}))
-    assert command == (
-        "paceline train X-v0 --plan plan.yaml --algo a2c --batch-size 2048 --minibatch-size 256 "
-        "--set algo.gamma=0.98 --seed=4 --set 'algo.lr=a b'"
-    )
-    unfinished = info.model_copy(update={"command": "paceline 'tune", "algo": "ppo"})
-    assert look.next_command(results.model_copy(update={"experiment_info": unfinished})).endswith("256")
+    command = look.next_command(tuned_with_ledgers(), "runs/my run/run.yaml")
+    assert command == "paceline train --config 'runs/my run/run.yaml'"
+    assert build_parser().parse_args(shlex.split(command)[1:]).config == "runs/my run/run.yaml"
+    alone = look.next_command(tuned_with_ledgers())
+    assert build_parser().parse_args(shlex.split(alone)[1:]).plan == "plan.yaml"
 
 
 def test_reasons_that_differ_in_their_figures_are_one_reason() -> None:

@@ -44,7 +44,7 @@ def checked(
     monkeypatch.setattr(afterwards, "check_learning", check)
     asked = [Question(one.what, 1.0, epochs(5), learns_differently=one.learns_differently) for one in what_ifs]
     found = check_the_fastest(
-        tuple(what_ifs), asked, RUN, minutes=1.0, memory_bytes=2**40, should_stop=lambda: False,
+        Afterwards(tuple(what_ifs)), asked, RUN, minutes=1.0, memory_bytes=2**40, should_stop=lambda: False,
         on_line=lambda line: None, on_check=lambda check: None,
     )  # fmt: skip
     return found, trained

@@ -283,3 +283,39 @@ def test_no_more_processes_wait_than_there_is_room_for(rules: dict[str, Any], mo
     arena = Crowded(plans, [1000.0 + k for k in range(8)], Troubles(noise=0.05))
     race(arena, plans, Rules(200.0, **rules), baselines=())
     assert 2 <= arena.most <= most
+
+
+class _AllDie(SimulatedArena):
+    def measure(self, process: int, seconds: float) -> Measured | Failed:
+        self.processes.pop(process)
+        return Failed("crash", "it died", while_starting=False)
+
+
+def test_plans_that_start_but_cannot_be_measured_leave_nothing() -> None:
+    plans = line_up([1000, 2000])
+    outcome = race(_AllDie(plans, [1000, 2000], QUIET), plans, Rules(300.0))
+    assert outcome.decision.winner is None
+    assert outcome.stopped == "nothing"
+
+
+class _TakesCores(SimulatedArena):
+    def measure(self, process: int, seconds: float) -> Measured | Failed:
+        index = self.processes[process][0]
+        found = super().measure(process, seconds)
+        return replace(found, cores_busy=3.0 if index == 1 else 1.0) if isinstance(found, Measured) else found
+
+
+def test_a_plan_that_takes_more_cores_than_it_may_cannot_win_and_ties_go_by_what_was_measured() -> None:
+    plans = [replace(one, cores=1.0) for one in line_up([1000, 2000])]
+    outcome = race(_TakesCores(plans, [1000, 2000], QUIET), plans, Rules(300.0, max_cores=2))
+    assert outcome.decision.winner == 0
+    assert outcome.skipped[1].reason == "it kept 3.0 cores busy, and the limit is 2"
+    equal = [replace(one, cores=2.0 - number) for number, one in enumerate(line_up([1000, 1000]))]
+    outcome = race(_TakesCores(equal, [1000, 1000], QUIET), equal, Rules(300.0))
+    assert outcome.decision.winner == 0, "expected to take more cores, it took fewer"
+
+
+def test_what_does_not_fit_into_the_time_is_no_certainty() -> None:
+    plans = [replace(one, start_s=25.0 if number else 1.0) for number, one in enumerate(line_up([1000, 990, 980]))]
+    outcome, _ = run(plans, [1000, 990, 980], budget_s=30.0)
+    assert outcome.stopped == "budget"

@@ -424,7 +424,9 @@ def _print_report(paths: ReportPaths) -> None:
     print(f"report    {paths.text}\ndashboard {paths.picture}")
     if paths.page is not None:
         print(f"page      {paths.page}")
-    if paths.plan is not None:
+    if paths.run is not None:
+        print(f"run       {paths.run}   (paceline train --config {shlex.quote(str(paths.run))})")
+    elif paths.plan is not None:
         print(f"plan      {paths.plan}   (paceline train ENV --plan {shlex.quote(str(paths.plan))})")
     sys.stdout.flush()
 

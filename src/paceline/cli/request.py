@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,7 +144,7 @@ def tune_data(arguments: argparse.Namespace) -> dict[str, Any]:
         "budget_minutes": arguments.budget_minutes,
         "objective": arguments.objective,
         "max_cores": arguments.max_cores,
-        "max_memory_bytes": None if arguments.max_memory_gib is None else int(arguments.max_memory_gib * 2**30),
+        "max_memory_bytes": _bytes(arguments.max_memory_gib),
     }
     options["verify_learning"] = arguments.verify_learning or None
     options["verify_minutes"] = arguments.verify_minutes
@@ -339,3 +340,9 @@ def _assignment(item: str, option: str) -> tuple[str, Any]:
     if not equals or not name:
         raise RequestError(f"expected FIELD=VALUE after {option}, got {item!r}; write for example algo.num_epochs=5")
     return name.strip(), parse_value(value)
+
+
+def _bytes(gib: float | None) -> int | None:
+    if gib is not None and not math.isfinite(gib):
+        raise RequestError(f"expected a finite number after --max-memory-gib, got {gib}; write for example 8")
+    return None if gib is None else int(gib * 2**30)

@@ -63,8 +63,8 @@ class NoiseFloor(Record):
 
     Attributes:
         slice_sd: from slice to slice of one process.
-        process_sd: from process to process of one plan.
-        drift_sd: of what all plans share and what changes with time.
+        process_sd: from process to process of one plan; None where no plan was measured in two.
+        drift_sd: of what all plans share and what changes with time; None where too little time passed to tell.
         aa_difference: of the two processes of the A/A pair, as a share; None where there was none.
         others_cores: cores that other programs kept busy before anything was started; None where it is not known.
         others_median: the same beside half of the slices or more.
@@ -72,8 +72,8 @@ class NoiseFloor(Record):
     """
 
     slice_sd: float
-    process_sd: float
-    drift_sd: float
+    process_sd: float | None = None
+    drift_sd: float | None = None
     aa_difference: float | None = None
     others_cores: float | None = None
     others_median: float | None = None
@@ -113,7 +113,7 @@ class WhatIf(Record):
 
     Attributes:
         what: the thing.
-        change: of the winner's speed, as a share: 0.31 is 31 % faster.
+        change: of the winner's speed, as a share: 0.31 is 31 % faster; None where nobody can say.
         ci95: where that lies with 95 %; None where it was not measured.
         measured: False: it is what the phase model predicts.
         learns_differently: whether the batch would be learnt from in another way.
@@ -121,7 +121,7 @@ class WhatIf(Record):
     """
 
     what: str
-    change: float
+    change: float | None = None
     ci95: tuple[float, float] | None = None
     measured: bool = False
     learns_differently: bool = False

@@ -101,18 +101,23 @@ class TunePage:
     machine: tuple[tuple[str, str], ...]
 
 
-def render_tune_html(results: TuneResults, *, race: RaceLog | None = None, plan_yaml: str = "") -> str:
+def render_tune_html(
+    results: TuneResults, *, race: RaceLog | None = None, plan_yaml: str = "", run_file: str = ""
+) -> str:
     """Return the HTML report of a tuning as text.
 
     Args:
         results: what was found.
         race: who was measured when, where that is known.
         plan_yaml: the text of ``plan.yaml``.
+        run_file: where the whole run lies, as it was measured.
     """
-    return render_page("tune.html.j2", build_tune_page(results, race=race, plan_yaml=plan_yaml))
+    return render_page("tune.html.j2", build_tune_page(results, race=race, plan_yaml=plan_yaml, run_file=run_file))
 
 
-def build_tune_page(results: TuneResults, *, race: RaceLog | None = None, plan_yaml: str = "") -> TunePage:
+def build_tune_page(
+    results: TuneResults, *, race: RaceLog | None = None, plan_yaml: str = "", run_file: str = ""
+) -> TunePage:
     """Return everything that the template prints; see :func:`render_tune_html`."""
     tune, info = results.tune, results.experiment_info
     verdict, rest = formats.first_sentence(formats.one_line(tune_headline(results)))
@@ -127,7 +132,7 @@ def build_tune_page(results: TuneResults, *, race: RaceLog | None = None, plan_y
         facts=_facts(tune),
         notices=_notices(results),
         sentences=tuple(reasons(tune)),
-        take=_take(results, plan_yaml),
+        take=_take(results, plan_yaml, run_file),
         speeds=tune_charts.speed_lanes(tune),
         table=_measured_table(tune),
         unmeasured=_unmeasured_table(tune),
@@ -171,11 +176,11 @@ def _notices(results: TuneResults) -> tuple[Notice, ...]:
     return tuple(found)
 
 
-def _take(results: TuneResults, plan_yaml: str) -> TakePart | None:
+def _take(results: TuneResults, plan_yaml: str, run_file: str) -> TakePart | None:
     name = results.tune.decision.winner
     if name is None:
         return None
-    return TakePart(name, tuple(winner_sentences(results.tune)), look.next_command(results), plan_yaml)
+    return TakePart(name, tuple(winner_sentences(results.tune)), look.next_command(results, run_file), plan_yaml)
 
 
 def _measured_table(tune: TuneRecord) -> TablePart | None:
@@ -303,10 +308,11 @@ def _what_ifs(tune: TuneRecord) -> tuple[tuple[str, str, str], ...]:
     """Return what would change the winner's speed: what, by how much, and how that is known."""
     rows = []
     for one in tune.what_ifs:
-        interval = "" if one.ci95 is None else f", {one.ci95[0]:+.0%} to {one.ci95[1]:+.0%}"
-        how = f"measured{interval}" if one.measured else "predicted"
-        rows.append(
-            (one.what, f"{one.change:+.0%}", f"{how}; it learns differently" if one.learns_differently else how)
-        )
-    checked = [(check.what, check.answer, check.sentence) for check in tune.learning_checks]
-    return (*rows, *checked)
+        change = "" if one.change is None else f"{one.change:+.0%}"
+        how = one.sentence.partition(": ")[2] if one.change is None else "predicted"
+        if one.ci95 is not None:
+            how = f"measured, {one.ci95[0]:+.0%} to {one.ci95[1]:+.0%}"
+        if one.learns_differently and one.change is not None:
+            how += "; it learns differently"
+        rows.append((one.what, change, how))
+    return (*rows, *((check.what, check.answer, check.sentence) for check in tune.learning_checks))

@@ -30,15 +30,20 @@ def tune_headline(results: TuneResults) -> str:
     return f"Take {winner.name}: {speed}{'' if decision.certain else f' ({within})'}."
 
 
-def render_tune_text(results: TuneResults) -> str:
-    """Return the text report."""
+def render_tune_text(results: TuneResults, *, run_file: str = "") -> str:
+    """Return the text report.
+
+    Args:
+        results: what was found.
+        run_file: where the whole run lies, as it was measured.
+    """
     tune = results.tune
     lines = paragraph(tune_headline(results), indent=0)
     for sentence in (*winner_sentences(tune), bound_sentence(tune), *tune.verdict, *reasons(tune)):
         if sentence:
             lines += paragraph(sentence)
     if tune.decision.winner is not None:
-        lines += paragraph(f"Next, in this folder: {look.next_command(results)}")
+        lines += paragraph(f"Next: {look.next_command(results, run_file)}")
     lines += _what_if_section(tune)
     lines += _measured_section(tune)
     lines += _step_section(results)
@@ -116,9 +121,9 @@ def _learning(tune: TuneRecord) -> list[str]:
     faster = [one for one in tune.what_ifs if one.learns_differently and one.ci95 is not None and one.ci95[0] > 0.0]
     if not faster or tune.learning_checks:
         return []
-    best = max(faster, key=lambda one: one.change)
+    best = max(faster, key=lambda one: one.change or 0.0)
     return [
-        f"{best.what}: {best.change:+.0%}, but it learns differently and is not recommended unverified; "
+        f"{best.what}: {best.change or 0.0:+.0%}, but it learns differently and is not recommended unverified; "
         f"--verify-learning trains with and without it."
     ]
 

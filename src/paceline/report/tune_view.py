@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 import shlex
@@ -22,7 +21,7 @@ NEARLY_THE_SAME = 0.05
 """Plans whose speeds are within this share of each other: it hardly matters which of them is taken."""
 
 
-_CARRIED_OVER = ("--config", "--set", "--num-epochs", "--seed")
+_MUCH_DRIFT = 0.1
 _SPENT_IN = {OTHER: "other work", UNATTRIBUTED: "time that no phase claimed"}
 _SCHEDULES = {"pipelined": "one half steps while the policy acts for the other", "async": "nobody waits for anybody"}
 
@@ -70,35 +69,16 @@ def plan_words(plan: Mapping[str, Any]) -> str:
     return "; ".join(word for word in words if word)
 
 
-def next_command(results: TuneResults) -> str:
-    """Return the command that trains as was measured, with the winner's ``plan.yaml`` in the folder of the call."""
-    info = results.experiment_info
-    words = ["paceline", "train", info.env_id, "--plan", "plan.yaml"]
-    winner = standing_of(results.tune, results.tune.decision.winner)
-    run = run_of(results, results.tune.decision.winner)
-    if info.algo and info.algo != "ppo":
-        words += ["--algo", info.algo]
-    if winner is not None and winner.batch_size:
-        words += ["--batch-size", str(winner.batch_size)]
-    minibatch = run.algo.get("minibatch_size") if run is not None else None
-    if minibatch:
-        words += ["--minibatch-size", str(minibatch)]
-    return shlex.join([*words, *_carried_over(info.command)])
+def next_command(results: TuneResults, run_file: str = "") -> str:
+    """Return the command that trains with the winner.
 
-
-def _carried_over(command: str) -> list[str]:
-    """Return the options of the tuning's command that change what is learned, and so are wanted again."""
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        return []
-    found: list[str] = []
-    for word, value in itertools.pairwise([*words, ""]):
-        if word in _CARRIED_OVER:
-            found += [word, value]
-        elif word.partition("=")[0] in _CARRIED_OVER:
-            found.append(word)
-    return found
+    Args:
+        results: of the tuning.
+        run_file: the whole run as it was measured; without one the command names ``plan.yaml`` in the folder.
+    """
+    if run_file:
+        return shlex.join(["paceline", "train", "--config", run_file])
+    return shlex.join(["paceline", "train", results.experiment_info.env_id, "--plan", "plan.yaml"])
 
 
 def run_of(results: TuneResults, name: str | None) -> RunResult | None:
@@ -257,10 +237,13 @@ def noise_sentences(noise: NoiseFloor | None) -> list[str]:
     """Say how much the machine differs from itself."""
     if noise is None:
         return []
-    sentences = [
-        f"From slice to slice of one process speed differs by {noise.slice_sd:.1%}, from process to process of one "
-        f"plan by {noise.process_sd:.1%}, and with time by {noise.drift_sd:.1%} (standard deviations)."
-    ]
+    differs = [f"from slice to slice of one process by {noise.slice_sd:.1%}"]
+    if noise.process_sd is not None:
+        differs.append(f"from process to process of one plan by {noise.process_sd:.1%}")
+    if noise.drift_sd is not None:
+        much = " (that is much: on a quiet machine the same budget tells more)" if noise.drift_sd >= _MUCH_DRIFT else ""
+        differs.append(f"with time by {noise.drift_sd:.1%}{much}")
+    sentences = [f"Speed differs {', '.join(differs)} (standard deviations)."]
     if noise.aa_difference is not None:
         sentences.append(f"Two processes of the same plan, measured in turns, differed by {noise.aa_difference:.1%}.")
     if noise.others_cores is not None:
@@ -270,8 +253,6 @@ def noise_sentences(noise: NoiseFloor | None) -> list[str]:
             f"Beside the slices they kept {noise.others_median:.1f} cores busy (median), at most "
             f"{noise.others_most:.1f}."
         )
-    if noise.drift_sd >= 0.1:
-        sentences.append("That is much: on a quiet machine the same budget tells more.")
     return sentences
 
 

@@ -77,6 +77,11 @@ def _beside(plan: VerifiedPlan) -> str:
     assert plan.ratio is not None
     _, low, high = plan.ratio
     before = plan.recorded_ratio
+    if high < 1.0 and before is not None and before[0] < 1.0:
+        return (
+            f"It is {_times(plan.ratio)} the speed of {plan.name}, the {plan.role}{_was(before)}: as then, it is not "
+            f"the fastest, but needs less."
+        )
     if high < 1.0:
         return f"It no longer wins: {_times(plan.ratio)} the speed of {plan.name}, the {plan.role}{_was(before)}."
     if low <= 1.0:
@@ -98,7 +103,8 @@ def _advice(record: VerifyRecord) -> str:
     """Return why to tune again; empty where there is no reason."""
     others = record.plans[1:]
     for plan in others:
-        if plan.ratio is not None and plan.ratio[2] < 1.0:
+        was_slower = plan.recorded_ratio is not None and plan.recorded_ratio[0] < 1.0
+        if plan.ratio is not None and plan.ratio[2] < 1.0 and not was_slower:
             return f"{plan.name} is faster now"
     lost = [
         plan.name

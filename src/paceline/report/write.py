@@ -7,6 +7,7 @@ from pathlib import Path
 
 from paceline.analysis.findings import analyse
 from paceline.analysis.standings import Standings
+from paceline.errors import RequestError, ResultsError, SpecError
 from paceline.measure.bench_result import BenchResults
 from paceline.measure.race_log import load_race
 from paceline.measure.result import Results
@@ -21,6 +22,7 @@ from paceline.report.bench_view import bench_input
 from paceline.report.compare_page import render_compare_html
 from paceline.report.compare_plots import draw_comparison
 from paceline.report.compare_text import render_compare_text
+from paceline.report.export import export_text
 from paceline.report.html import render_html
 from paceline.report.plots import draw_dashboard
 from paceline.report.text import render_text
@@ -34,6 +36,7 @@ TEXT_NAME = "report.txt"
 PICTURE_NAME = "dashboard.png"
 PAGE_NAME = "report.html"
 PLAN_NAME = "plan.yaml"
+RUN_NAME = "run.yaml"
 COMPARE_STEM = "compare"
 """A comparison's files are ``compare.txt``, ``compare.png`` and ``compare.html``."""
 
@@ -49,7 +52,8 @@ class ReportPaths:
         text: ``report.txt`` (``compare.txt`` of a comparison, and so on).
         picture: ``dashboard.png``.
         page: ``report.html``, None where it was not asked for.
-        plan: ``plan.yaml`` with the recommended plan of a sweep, None where there is none.
+        plan: ``plan.yaml`` with the recommended plan of a sweep or a tuning, None where there is none.
+        run: ``run.yaml`` with the whole run that a tuning recommends, None where there is none.
         verdict: the first line of the report.
     """
 
@@ -58,6 +62,7 @@ class ReportPaths:
     page: Path | None
     plan: Path | None
     verdict: str
+    run: Path | None = None
 
 
 def write_report(out_dir: Path, *, html: bool = True) -> ReportPaths:
@@ -99,14 +104,27 @@ def _write_tune(out_dir: Path, results: TuneResults, *, html: bool) -> ReportPat
     """Write a tuning's report; its ``plan.yaml`` is there already, written by who decided."""
     text, picture, page, plan = (out_dir / name for name in (TEXT_NAME, PICTURE_NAME, PAGE_NAME, PLAN_NAME))
     verified = load_verification(out_dir)
+    run_file = _write_run(out_dir) if results.tune.decision.winner is not None else ""
     again = "" if verified is None else "\n".join(verify_section(verified, out_dir)) + "\n"
-    _write(text, render_tune_text(results) + again)
+    _write(text, render_tune_text(results, run_file=run_file) + again)
     _write(picture, draw_tune_dashboard(results))
     if html:
         plan_yaml = plan.read_text(encoding="utf-8", errors="replace") if plan.is_file() else ""
-        _write(page, render_tune_html(results, race=load_race(out_dir), plan_yaml=plan_yaml))
+        _write(page, render_tune_html(results, race=load_race(out_dir), plan_yaml=plan_yaml, run_file=run_file))
     found = plan if plan.is_file() else None
-    return ReportPaths(text, picture, page if html else None, found, tune_headline(results))
+    return ReportPaths(
+        text, picture, page if html else None, found, tune_headline(results), Path(run_file) if run_file else None
+    )
+
+
+def _write_run(out_dir: Path) -> str:
+    """Write the whole run as it was measured, for ``paceline train --config``; return the file, "" if it cannot be."""
+    try:
+        text = export_text(out_dir, "yaml")
+    except (RequestError, ResultsError, SpecError):
+        return ""  # results.json alone was copied here
+    _write(out_dir / RUN_NAME, text)
+    return str(out_dir / RUN_NAME)
 
 
 def write_comparison(out_dir: Path, found: Standings) -> ReportPaths:

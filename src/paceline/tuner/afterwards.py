@@ -10,6 +10,7 @@ from paceline.spec import RunSpec
 from paceline.tuner.arena import Interrupted
 from paceline.tuner.candidates import Candidate
 from paceline.tuner.decision import TIE
+from paceline.tuner.entrants import Entrants
 from paceline.tuner.learning_check import check_learning
 from paceline.tuner.probe import ProbeResult
 from paceline.tuner.variants import options_of
@@ -25,18 +26,22 @@ class Afterwards:
 
     Attributes:
         what_ifs: what one change or another would give.
+        left_out: what was asked for by value and cannot be, sentences.
         learning_checks: of what learns differently and is faster.
         recommended: the first of these that learns as well.
     """
 
     what_ifs: tuple[WhatIf, ...] = ()
+    left_out: tuple[str, ...] = ()
     learning_checks: tuple[LearningCheck, ...] = ()
     recommended: Recommended | None = None
 
 
-def update_share(found: ProbeResult, winner: Candidate) -> float:
+def update_share(found: ProbeResult, entrants: Entrants, winner: int) -> float:
     """Return the share of the winner's time that updates take, as predicted."""
-    return min(0.99, found.update_s / (found.run.algo.batch_size or 1) * winner.predicted_sps)
+    speed = entrants.learner_speeds[winner] if entrants.learner_speeds else 1.0
+    update_s = found.update_s / speed / (found.run.algo.batch_size or 1)
+    return min(0.95, update_s * entrants.candidates[winner].predicted_sps)
 
 
 def cost_s(winner: Candidate) -> float:
@@ -45,7 +50,7 @@ def cost_s(winner: Candidate) -> float:
 
 
 def check_the_fastest(
-    what_ifs: tuple[WhatIf, ...],
+    found: Afterwards,
     asked: Sequence[Question],
     winner: RunSpec,
     *,
@@ -58,7 +63,7 @@ def check_the_fastest(
     """Train with and without what learns differently and is faster, the fastest first, until one learns as well.
 
     Args:
-        what_ifs: the answers.
+        found: the answers.
         asked: the questions behind them.
         winner: the run under the plan that won.
         minutes: training of each of the two.
@@ -67,13 +72,12 @@ def check_the_fastest(
         on_line: told what happens.
         on_check: given every comparison.
     """
-    found = Afterwards(what_ifs)
     faster = [
         (one, question.run)
-        for one, question in zip(what_ifs, asked, strict=True)
-        if one.learns_differently and question.run and one.ci95 and one.ci95[0] > 0.0 and one.change > TIE
+        for one, question in zip(found.what_ifs, asked, strict=True)
+        if one.learns_differently and question.run and one.ci95 and one.ci95[0] > 0.0 and (one.change or 0.0) > TIE
     ]
-    for one, run in sorted(faster, key=lambda pair: -pair[0].change)[:_MOST_CHECKS]:
+    for one, run in sorted(faster, key=lambda pair: -(pair[0].change or 0.0))[:_MOST_CHECKS]:
         on_line(f"{one.what}: training with and without it, {minutes:g} min each")
         try:
             check = check_learning(
@@ -86,6 +90,8 @@ def check_the_fastest(
         found = replace(found, learning_checks=(*found.learning_checks, check))
         if check.answer == "as well":
             algo = run.algo.model_dump(mode="json")
-            recommended = Recommended(what=one.what, change=one.change, algo=algo, options=options_of(winner, run))
+            recommended = Recommended(
+                what=one.what, change=one.change or 0.0, algo=algo, options=options_of(winner, run)
+            )
             return replace(found, recommended=recommended)
     return found

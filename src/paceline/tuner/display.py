@@ -1,6 +1,6 @@
 """What a person sees while a tuning runs: the plans that race on a terminal, plain lines elsewhere.
 
-It is drawn between slices, by the tuner's own thread, so that it disturbs nothing that is measured.
+It is drawn by the tuner's own thread: a table between slices, the time that is left once a second.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rich.text import Text
 from paceline.tuner.decision import Decision, Weights, decide, weights_of
 from paceline.tuner.entrants import Entrants
 from paceline.tuner.probe import ProbeResult
-from paceline.tuner.race import Event, Outcome
+from paceline.tuner.race import Event, Outcome, as_measured
 from paceline.tuner.spec import TuneSpec
 from paceline.tuner.tune import Display
 
@@ -47,7 +47,11 @@ class _Race:
         if self.entrants is None or self.outcome is None or not self.outcome.belief.slices:
             return None
         return decide(
-            self.outcome.belief, self.entrants.candidates, self.outcome.eligible, self.weights, np.random.default_rng(0)
+            self.outcome.belief,
+            as_measured(self.entrants.candidates, self.outcome),
+            self.outcome.eligible,
+            self.weights,
+            np.random.default_rng(0),
         )
 
     def best_so_far(self, decision: Decision | None) -> str:

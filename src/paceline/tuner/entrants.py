@@ -20,6 +20,8 @@ from paceline.tuner.spec import TuneSpec
 
 LEAST_STEPS = {"ppo": 32, "a2c": 5, "a3c": 5, "impala": 1}
 """Steps of each environment in a batch; with fewer, advantages would hang on the value function's guesses alone."""
+_CORES_TOLERANCE = 0.25
+"""Cores that a plan may keep busy beyond what it may have: a thread that wakes now and then is no core."""
 HOPELESS = 8.0
 """A plan that is expected to be this many times slower than the best is not in the race."""
 
@@ -35,6 +37,7 @@ class Entrants:
         pruned: plans that do not take part, with the reason.
         baseline: index of the best plan in one process, as expected; what speed-ups are over.
         one_by_one: index of the plan of one runner with one environment, where there is one.
+        learner_speeds: of each how fast its updates are taken to be, in units of the run's own learner.
     """
 
     candidates: tuple[Candidate, ...]
@@ -43,6 +46,7 @@ class Entrants:
     pruned: tuple[Pruned, ...]
     baseline: int
     one_by_one: int | None
+    learner_speeds: tuple[float, ...] = ()
 
     @property
     def baselines(self) -> tuple[int, ...]:
@@ -71,7 +75,7 @@ def enter(
     plans, pruned = all_plans(setting, spec.axes)
     learners, unusable = learner_kinds(spec, base, machine)
     pruned += unusable
-    candidates, runs, changes = [], [], []
+    candidates, runs, changes, speeds = [], [], [], []
     for sized, learner in itertools.product(plans, learners):
         run = learner.applied(run_of(base, sized))
         candidate = _candidate_of(sized, run, costs, learner)
@@ -80,18 +84,25 @@ def enter(
             reason = f"its processes would hold about {held}, and the limit is {limit}"
             pruned.append(Pruned(candidate.name, reason, candidate.predicted_sps))
             continue
+        if spec.max_cores is not None and candidate.cores > spec.max_cores + _CORES_TOLERANCE:
+            reason = f"it would keep about {candidate.cores:.1f} cores busy, and the limit is {spec.max_cores}"
+            pruned.append(Pruned(candidate.name, reason))
+            continue
         candidates.append(candidate)
         runs.append(run)
+        speeds.append(learner.speed)
         asked = base.algo.batch_size
         changes.append("" if sized.batch_size == asked else f"batch_size {sized.batch_size} in place of {asked}")
     if not candidates:
         reasons = "; ".join(f"{one.name}: {one.reason}" for one in pruned[:3])
         raise PlanError(f"expected at least one plan that can be run, got none ({reasons or 'the axes leave none'})")
     kept, slow = _hopeful(candidates, hopeless)
-    candidates, runs, changes = ([column[index] for index in kept] for column in (candidates, runs, changes))  # type: ignore[assignment]
+    candidates, runs, changes, speeds = (  # type: ignore[assignment]
+        [column[index] for index in kept] for column in (candidates, runs, changes, speeds)
+    )
     return Entrants(
         tuple(candidates), tuple(runs), tuple(changes), (*pruned, *slow), _baseline(candidates),
-        _one_by_one(candidates),
+        _one_by_one(candidates), tuple(speeds),
     )  # fmt: skip
 
 

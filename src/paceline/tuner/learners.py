@@ -54,6 +54,8 @@ def learner_kinds(spec: TuneSpec, base: RunSpec, machine: Machine) -> tuple[list
             pruned.append(Pruned("device gpu", machine.gpu_note or "no GPU was found on this machine"))
             continue
         for threads in dict.fromkeys(asked):
+            if spec.max_cores is not None and threads > spec.max_cores:
+                continue
             marks = [f"{threads} thread{'s' if threads > 1 else ''}"] if threads != own else []
             marks += [device] if device != base.plan.device else []
             mark = "".join(f" {one}" for one in marks)

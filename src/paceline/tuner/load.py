@@ -83,7 +83,7 @@ class Load:
         if len(by_plan) > 1 and by_plan[-1][0] - by_plan[0][0] >= CHANGED * self._cores:
             (least, quiet), (largest, crowded) = by_plan[0], by_plan[-1]
             found.append(
-                f"Plans were not measured on the same machine: beside {names[crowded]} other programs kept "
+                f"Plans were not measured under the same load: beside {names[crowded]} other programs kept "
                 f"{largest:.1f} cores busy, beside {names[quiet]} {least:.1f}; close them and tune again."
             )
         return tuple(found)

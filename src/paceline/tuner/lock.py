@@ -26,8 +26,7 @@ def only_tuner(folder: Path | None = None) -> Iterator[None]:
     """
     path = (folder or Path(tempfile.gettempdir())) / _NAME
     try:
-        # Anyone may tune, whoever made the file; it is never written to.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        descriptor = _opened(path)
     except OSError:
         yield  # no such place: nothing to hold on to
         return
@@ -42,3 +41,15 @@ def only_tuner(folder: Path | None = None) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    """Open the lock's file, which anyone may lock, whoever made it; it is never written to."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags)  # without O_CREAT, which kernels refuse for another user's file in such a folder
+    except FileNotFoundError:
+        descriptor = os.open(path, flags | os.O_CREAT, 0o666)
+    with contextlib.suppress(OSError):
+        os.fchmod(descriptor, 0o666)  # whatever the umask
+    return descriptor

@@ -21,7 +21,7 @@ from paceline.measure.tune_result import (
 )
 from paceline.tuner.afterwards import Afterwards
 from paceline.tuner.arena import Measured
-from paceline.tuner.belief import Belief
+from paceline.tuner.belief import DRIFT_TAU_S, Belief
 from paceline.tuner.cache import source_hash
 from paceline.tuner.candidates import Pruned
 from paceline.tuner.cautions import leak_cautions, leaks_of, time_cautions
@@ -33,6 +33,9 @@ from paceline.tuner.probe import ProbeResult
 from paceline.tuner.race import Outcome
 from paceline.tuner.spec import TuneSpec
 from paceline.tuner.verdict import verdict_of
+
+_LONG_ENOUGH_S = DRIFT_TAU_S / 2
+"""What slices within less time than this say of drift is what was assumed."""
 
 
 def record_of(
@@ -91,6 +94,7 @@ def record_of(
         notes=(
             *load.cautions(names),
             *time_cautions(entrants, outcome, wall_s),
+            *afterwards.left_out,
             *leak_cautions(found.run, entrants, outcome, memory_bytes),
         ),
         env_source=source_hash(spec.base.env),
@@ -173,7 +177,9 @@ def _standing(
                    "p_tied": standing.p_tied}  # fmt: skip
     if not slices:
         reason = "it would have had to be much faster than expected to win"
-        if standing is not None and standing.p_tied >= MAY_BE_AS_FAST:
+        if outcome.decision.winner is None:
+            reason = "nothing had been measured when it ended"
+        elif standing is not None and standing.p_tied >= MAY_BE_AS_FAST:
             reason = "no time was left to measure; perhaps as fast as the winner"
         return PlanStanding(**fields, state="not measured", reason=reason)
     return PlanStanding(**fields, state="measured", speedup=None if speedups is None else speedups[index])
@@ -203,8 +209,12 @@ def _noise(outcome: Outcome, load: Load) -> NoiseFloor | None:
             np.mean([piece.log_sps for piece in belief.slices if piece.process == process]) for process in outcome.aa
         ]
         difference = abs(math.expm1(float(means[1] - means[0])))
+    processes = {piece.process: piece.candidate for piece in belief.slices}
+    times_s = [piece.time_s for piece in belief.slices]
+    twice = len(set(processes.values())) < len(processes)
     return NoiseFloor(
-        slice_sd=belief.noise_sd(), process_sd=belief.process_sd(), drift_sd=belief.drift_sd(),
+        slice_sd=belief.noise_sd(), process_sd=belief.process_sd() if twice else None,
+        drift_sd=belief.drift_sd() if max(times_s) - min(times_s) >= _LONG_ENOUGH_S else None,
         aa_difference=difference, others_cores=load.before, others_median=load.median, others_most=load.most,
     )  # fmt: skip
 

@@ -64,6 +64,8 @@ class ProcessArena:
 
     def open(self, candidate: int) -> Opened | Failed:
         """Start a contender and wait until it is ready."""
+        if self._should_stop():  # an answer may come before anybody asks
+            raise Interrupted
         run = self._runs[candidate]
         request = {"task": self._task, "spec": run.model_dump(mode="json")}
         threads = run.plan.learner_threads
@@ -79,6 +81,8 @@ class ProcessArena:
 
     def measure(self, process: int, seconds: float) -> Measured | Failed:
         """Have a contender measure a slice."""
+        if self._should_stop():
+            raise Interrupted
         talk = self._talks[process]
         answer = self._answer(process, lambda: talk.ask({"seconds": seconds}), while_starting=False)
         if isinstance(answer, Failed):
@@ -98,6 +102,8 @@ class ProcessArena:
 
     def trace(self, process: int, iterations: int) -> dict[str, Any] | Failed:
         """Have a contender trace iterations; returns a trace as :mod:`paceline.measure.trace` makes it."""
+        if self._should_stop():
+            raise Interrupted
         talk = self._talks[process]
         answer = self._answer(process, lambda: talk.ask({"trace": iterations}), while_starting=False)
         if isinstance(answer, Failed):

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -36,6 +36,7 @@ _AS_LONG = 4
 """So many slices of a plan are of one length; the next ones are twice as long."""
 _LONGEST = 8
 _AA_SLICES = 4
+_CORES_TOLERANCE = 0.25
 _CLOSING_S = 0.3
 """What it takes to end a process that waits."""
 _RESET_S = 6.0
@@ -56,6 +57,7 @@ class Rules:
         finalists: how many plans are confirmed, baselines not counted.
         confirmations: fresh processes for each.
         max_lag: updates that experience may be old; a plan in which it is older cannot win.
+        max_cores: that a plan may keep busy; one that keeps more busy cannot win.
     """
 
     budget_s: float
@@ -67,6 +69,7 @@ class Rules:
     finalists: int = 3
     confirmations: int = 2
     max_lag: int | None = None
+    max_cores: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,20 @@ def race(
     return run.outcome
 
 
+def as_measured(candidates: Sequence[Candidate], outcome: Outcome) -> list[Candidate]:
+    """Return the plans with the cores and the memory that they were measured to take, where they were."""
+    found = list(candidates)
+    for index, slices in outcome.measured.items():
+        busy = [one.cores_busy for one in slices if one.cores_busy is not None]
+        one = candidates[index]
+        found[index] = replace(
+            one,
+            cores=float(np.median(busy)) if busy else one.cores,
+            memory_bytes=outcome.rss_bytes.get(index) or one.memory_bytes,
+        )
+    return found
+
+
 class _Race:
     def __init__(
         self,
@@ -178,18 +195,23 @@ class _Race:
         while self._arena.now_s() < race_end_s:
             choice = self._most_valuable(race_end_s - self._arena.now_s())
             if choice is None:
-                self.outcome.stopped = "sure"
                 break
             self._measure_beside_best(choice)
         else:
             self.outcome.stopped = "budget"
+        if not self.outcome.measured and not self.outcome.eligible:
+            self.outcome.stopped = "nothing"
         self.close_all()
         self._confirm()
 
     def decide(self) -> None:
         outcome = self.outcome
         outcome.decision = decide(
-            outcome.belief, self._candidates, outcome.eligible, self._weights, np.random.default_rng(0)
+            outcome.belief,
+            as_measured(self._candidates, outcome),
+            outcome.eligible,
+            self._weights,
+            np.random.default_rng(0),
         )
 
     def close_all(self) -> None:
@@ -218,11 +240,11 @@ class _Race:
         if isinstance(twin, Failed):
             self._one_at_a_time = twin.outcome == "crash"
             return True
-        self.outcome.aa = (first, twin.process)
         try:
             for process in (twin.process, first, twin.process, first):
                 if not self._slice(candidate, process):
                     break
+                self.outcome.aa = (first, twin.process)
         finally:
             self._arena.close(twin.process)
         return True
@@ -240,8 +262,9 @@ class _Race:
     # --- 2: who next
 
     def _most_valuable(self, left_s: float) -> int | None:
-        """Return the plan whose measurement is worth most by the second; None if none is worth it any more."""
+        """Return the plan whose measurement is worth most by the second; None if none is worth it any more, or fits."""
         eligible = sorted(self.outcome.eligible)
+        self.outcome.stopped = "sure"
         if not eligible:
             return None
         worths = worth(self.outcome.belief.sample(_SAMPLES, self._random), self._candidates, self._weights)
@@ -254,6 +277,7 @@ class _Race:
         rates = {index: gain[index] / self._cost_s(index) for index in eligible if index != best}
         affordable = {index: rate for index, rate in rates.items() if self._cost_s(index) <= left_s}
         if not affordable:
+            self.outcome.stopped = "budget" if rates else "sure"
             return None
         self._make_room(gain, best)
         return max(affordable, key=affordable.__getitem__)
@@ -409,17 +433,23 @@ class _Race:
         self.outcome.belief.learn(Slice(index, number, measured.time_s, math.log(measured.sps), measured.wall_s))
         self._last_s[index] = self._arena.now_s()
         self._tell("measured", index, measured=measured)
-        self._check_lag(index, measured)
+        self._check_bounds(index, measured)
         if is_first and self.outcome.failures:
             self._learn_from_failures()
         return True
 
-    def _check_lag(self, index: int, measured: Measured) -> None:
-        limit, lag = self._rules.max_lag, measured.lag_max
-        if limit is None or lag is None or lag <= limit or index not in self.outcome.eligible:
+    def _check_bounds(self, index: int, measured: Measured) -> None:
+        """Rule a plan out that was measured to lag, or to take cores, beyond what is allowed."""
+        if index not in self.outcome.eligible:
+            return
+        lag, cores = measured.lag_max, measured.cores_busy
+        if self._rules.max_lag is not None and lag is not None and lag > self._rules.max_lag:
+            reason = f"its experience was up to {lag:g} updates old, and the limit is {self._rules.max_lag}"
+        elif cores is not None and cores > self._rules.max_cores + _CORES_TOLERANCE:
+            reason = f"it kept {cores:.1f} cores busy, and the limit is {self._rules.max_cores:g}"
+        else:
             return
         self.outcome.eligible.discard(index)
-        reason = f"its experience was up to {lag:g} updates old, and the limit is {limit}"
         self.outcome.skipped[index] = Pruned(self._candidates[index].name, reason)
         self._tell("skipped", index, note=reason)
 

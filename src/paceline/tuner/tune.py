@@ -267,15 +267,21 @@ class _Tuning:
             arena.end()
         if outcome.stopped == "interrupted" and not self._interrupts.requested:
             outcome.stopped = "budget"
-        return self._save(found, entrants, outcome, self._afterwards(found, entrants, outcome))
+        results = self._save(found, entrants, outcome, Afterwards())  # whatever comes now must not cost the answer
+        afterwards = self._afterwards(found, entrants, outcome)
+        return results if afterwards == Afterwards() else self._save(found, entrants, outcome, afterwards)
 
     def _afterwards(self, found: ProbeResult, entrants: Entrants, outcome: Outcome) -> Afterwards:
         """Ask what would change the winner's speed, and whether what learns differently learns as well."""
         winner = outcome.decision.winner
         if winner is None or outcome.stopped == "interrupted":
             return Afterwards()
-        tried = variants(self._spec, entrants.runs[winner], update_share(found, entrants.candidates[winner]))
-        asked = [*tried, *questions(entrants, winner, found, self._machine)]
+        tried, left_out = variants(self._spec, entrants.runs[winner], update_share(found, entrants, winner))
+        gone = {*outcome.failures, *outcome.skipped}
+        asked = [
+            *tried,
+            *questions(entrants, winner, found, self._machine, gone=gone, max_cores=self._spec.max_cores),
+        ]
         self._display.probing("what would change it")
         what_ifs = answer(
             asked,
@@ -283,13 +289,13 @@ class _Tuning:
             outcome.belief,
             winner,
             lambda runs: ProcessArena(runs, self._bounds(entrants), self._should_stop),
-            (lambda: math.inf) if tried else self._left_s if self._reserve_s() else lambda: 0.0,
+            self._left_s if self._reserve_s() else lambda: 0.0,
             cost_s(entrants.candidates[winner]),
         )
-        if not self._spec.verify_learning:
-            return Afterwards(what_ifs)
+        if not self._spec.verify_learning or self._should_stop():
+            return Afterwards(what_ifs, left_out)
         return check_the_fastest(
-            what_ifs,
+            Afterwards(what_ifs, left_out),
             asked,
             entrants.runs[winner],
             minutes=self._spec.verify_minutes,
@@ -359,7 +365,10 @@ class _Tuning:
     def _rules(self) -> Rules:
         left_s = self._left_s() - self._reserve_s()
         return Rules(
-            budget_s=max(left_s, _LEAST_RACE_S), max_memory_bytes=self._memory_bytes, max_lag=self._spec.max_lag
+            budget_s=max(left_s, _LEAST_RACE_S),
+            max_memory_bytes=self._memory_bytes,
+            max_lag=self._spec.max_lag,
+            max_cores=self._spec.max_cores or math.inf,
         )
 
     def _on_event(self, event: Event, outcome: Outcome, entrants: Entrants) -> None:
@@ -403,7 +412,7 @@ class _Tuning:
                 batch_size=found.run.algo.batch_size,
                 machine=self._machine.as_dict(),
                 machine_fingerprint=self._machine.fingerprint,
-                complete=outcome.stopped != "interrupted",
+                complete=outcome.stopped != "interrupted" and not self._interrupts.requested,
             ),
             experiments=experiments_of(entrants, outcome),
             tune=record_of(

@@ -218,7 +218,7 @@ def found_by(comparison: Comparison, noise_then: NoiseFloor | None, *, same_mach
     """
     belief, random = comparison.belief, np.random.default_rng(0)
     winner = comparison.contenders[0].recorded
-    drift_sd_then = belief.drift_sd() if noise_then is None else noise_then.drift_sd
+    drift_sd_then = belief.drift_sd() if noise_then is None else noise_then.drift_sd or belief.drift_sd()
     change = change_of(belief, winner, drift_sd_then, random) if same_machine else None
     drawn = belief.sample(_NUM_SAMPLES, random)
     return Found(
@@ -239,7 +239,7 @@ def _plan(comparison: Comparison, index: int, log_sps: Floats) -> VerifiedPlan:
         recorded_sps=one.recorded.sps or 0.0,
         recorded_ci95=one.recorded.sps_ci95,
         ratio=_interval(log_sps[:, 0] - log_sps[:, index]) if pieces and index else None,
-        recorded_ratio=winner.speedup if one.role == "baseline" else None,
+        recorded_ratio=winner.speedup if one.role == "baseline" else _recorded_ratio(winner, one.recorded),
         failure="" if failed is None else failed.message,
         slices=tuple(
             VerifiedSlice(
@@ -249,6 +249,14 @@ def _plan(comparison: Comparison, index: int, log_sps: Floats) -> VerifiedPlan:
             for process, piece in pieces
         ),
     )  # fmt: skip
+
+
+def _recorded_ratio(winner: PlanStanding, other: PlanStanding) -> Interval | None:
+    """Return how many times as fast the winner was, at the least and at the most that the intervals of both allow."""
+    if not winner.sps or not other.sps or winner.sps_ci95 is None or other.sps_ci95 is None:
+        return None
+    (low, high), (other_low, other_high) = winner.sps_ci95, other.sps_ci95
+    return winner.sps / other.sps, low / other_high, high / other_low
 
 
 def _interval(log_ratios: Floats) -> Interval:
@@ -291,8 +299,10 @@ def verify(
     runs = [run_of(spec, results, one.recorded.name) for one in contenders]
     machine = machine or detect_machine()
     differences = differences_of(spec, results, machine)
+    memory_bytes = int(MEMORY_SHARE * machine.memory_limit_bytes)
+    longest_s = max((one.wall_s for run in results.experiments for one in run.iterations), default=0.0)
     timestamp, begin_s = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-    bounds = Bounds(START_TIMEOUT_S, START_TIMEOUT_S, int(MEMORY_SHARE * machine.memory_limit_bytes))
+    bounds = Bounds(START_TIMEOUT_S + 3.0 * longest_s, START_TIMEOUT_S + 3.0 * longest_s, memory_bytes)
     with only_tuner(), Interrupts() as interrupts:
         on_line(f"measuring {' and '.join(one.recorded.name for one in contenders[:2])} again, for {minutes:g} min")
         arena = ProcessArena(runs, bounds, lambda: interrupts.requested)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,12 +18,15 @@ from paceline.tuner.belief import Belief
 from paceline.tuner.entrants import Entrants, costs_of, run_of, setting_of
 from paceline.tuner.phases import PhaseCosts, predict
 from paceline.tuner.probe import ProbeResult
-from paceline.tuner.space import Setting, SizedPlan, sized_plan
+from paceline.tuner.space import Setting, SizedPlan, envs_in_process, sized_plan
 
 SLICE_S = 1.0
+Interval = tuple[float, float, float]
+"""Median and 95 % interval."""
 _TURNS = 2
 SLICES = 2 * _TURNS
 """Of one question, the winner's included."""
+_MOST_SHARE = 0.95
 _LEARNER_SHARE = 0.2
 """Less of a step's time than this is not worth a question about the learner."""
 
@@ -34,25 +37,52 @@ class Question:
 
     Attributes:
         what: the thing, as the beginning of a sentence.
-        factor: by how much the speed is expected to change, as a ratio.
+        factor: by how much the speed is expected to change, as a ratio; None where nobody can say.
         run: how to measure it; None where this machine cannot.
         candidate: index of the plan that it is, where it takes part in the race.
         learns_differently: whether the batch is learnt from in another way.
+        requested: the user asked for it by value.
     """
 
     what: str
-    factor: float
+    factor: float | None
     run: RunSpec | None = None
     candidate: int | None = None
     learns_differently: bool = False
+    requested: bool = False
 
 
-def questions(entrants: Entrants, winner: int, found: ProbeResult, machine: Machine) -> list[Question]:
-    """Return what is worth asking of the winner, the most telling first."""
+def questions(
+    entrants: Entrants,
+    winner: int,
+    found: ProbeResult,
+    machine: Machine,
+    *,
+    gone: Collection[int] = (),
+    max_cores: int | None = None,
+) -> list[Question]:
+    """Return what is worth asking of the winner, the most telling first.
+
+    Args:
+        entrants: who took part.
+        winner: index of the winner.
+        found: what the parts cost.
+        machine: what it runs on.
+        gone: indices of plans that failed or were ruled out.
+        max_cores: that a plan may have.
+    """
     costs = costs_of(found, machine)
-    asked = list(_of_the_plan(entrants, winner, found.run, costs, setting_of(found.run, found, machine)))
+    if entrants.learner_speeds:
+        costs = replace(costs, update_s=costs.update_s / entrants.learner_speeds[winner])
+    setting = setting_of(found.run, found, machine)
+    asked = [
+        one
+        for one in _of_the_plan(entrants, winner, found.run, costs, setting)
+        if one.candidate not in gone
+        and (one.run is None or max_cores is None or one.run.plan.num_env_runners <= max_cores)
+    ]
     asked += _of_the_learner(entrants, winner, costs)
-    asked += _of_the_world(entrants, winner, costs, machine.whole_cores)
+    asked += _of_the_world(entrants, winner, costs, machine.whole_cores, setting.native_threads)
     return asked
 
 
@@ -61,6 +91,9 @@ def _of_the_plan(
 ) -> Iterator[Question]:
     run = entrants.runs[winner]
     runners, each = run.plan.num_env_runners, run.plan.num_envs_per_env_runner
+    own = {name: getattr(run.plan, name) for name in ("learner_threads", "device")}
+    base = base.model_copy(update={"plan": base.plan.model_copy(update=own)})
+    widest = setting.native_threads if run.plan.resolved_backend == "native" else None
     changes = {"Twice the environments" + (" in each runner" if runners else ""): {"num_envs_per_env_runner": 2 * each}}
     if runners:
         changes = {"One more runner": {"num_env_runners": runners + 1}, **changes}
@@ -72,15 +105,18 @@ def _of_the_plan(
         sized = sized_plan(setting, plan)
         if not isinstance(sized, SizedPlan):
             continue  # no batch near this one is made of whole steps of all of them
+        crowded = setting.several is not None and run.plan.resolved_backend != "native" and envs_in_process(plan) > 1
+        if crowded or (widest is not None and plan.num_env_runners > widest):
+            continue
         other = run_of(base, sized)
-        same = [index for index, one in enumerate(entrants.candidates) if one.name == sized.name]
+        same = [index for index, one in enumerate(entrants.runs) if one.plan == other.plan and one.algo == other.algo]
         yield Question(f"{what} ({sized.name})", _factor(run, other, costs), other, same[0] if same else None)
 
 
 def _of_the_learner(entrants: Entrants, winner: int, costs: PhaseCosts) -> Iterator[Question]:
     run = entrants.runs[winner]
     algo, sps = run.algo, entrants.candidates[winner].predicted_sps
-    share = costs.update_s / (algo.batch_size or 1) * sps
+    share = min(_MOST_SHARE, costs.update_s / (algo.batch_size or 1) * sps)
     if share < _LEARNER_SHARE or not isinstance(algo, PPOSpec):
         return
     total = 1.0 / (1.0 - share / 2.0)
@@ -105,7 +141,9 @@ def _half(epochs: int) -> str:
     return "Half" if epochs % 2 == 0 else "About half"
 
 
-def _of_the_world(entrants: Entrants, winner: int, costs: PhaseCosts, whole_cores: int) -> Iterator[Question]:
+def _of_the_world(
+    entrants: Entrants, winner: int, costs: PhaseCosts, whole_cores: int, native_threads: int | None
+) -> Iterator[Question]:
     """Yield what no measurement on this machine can answer."""
     run = entrants.runs[winner]
     env = costs.env
@@ -114,7 +152,8 @@ def _of_the_world(entrants: Entrants, winner: int, costs: PhaseCosts, whole_core
     yield Question(
         "An environment twice as fast", _factor(run, run, costs, replace(costs, env=quick, native_us=native))
     )
-    if run.plan.num_env_runners and not env.waits:
+    widest = native_threads if run.plan.resolved_backend == "native" else None
+    if run.plan.num_env_runners and not env.waits and (widest is None or widest > run.plan.num_env_runners):
         plan = run.plan.model_copy(update={"num_env_runners": 2 * run.plan.num_env_runners})
         doubled = replace(costs, cores=2 * costs.cores)
         factor = _factor(run, run.model_copy(update={"plan": plan}), costs, doubled)
@@ -143,25 +182,24 @@ def answer(
         belief: what the race has found.
         winner: index of the winner in it.
         open_arena: makes an arena for these runs.
-        left_s: seconds that are left.
+        left_s: seconds that are left; what was requested by value is measured whatever is left.
         cost_s: seconds that one measurement takes, its start included.
     """
     raced = {piece.candidate for piece in belief.slices}
-    runs = [question.run for question in asked if question.run is not None and question.candidate not in raced]
-    measured: dict[str, tuple[float, float, float]] = {}
-    if runs and left_s() > 2 * cost_s:
-        arena = open_arena([winner_run, *runs])
+    open_ones = [one for one in asked if one.run is not None and one.candidate not in raced]
+    found: dict[str, Interval | Failed] = {}
+    if any(one.requested for one in open_ones) or (open_ones and left_s() > 2 * cost_s):
+        arena = open_arena([winner_run, *(one.run for one in open_ones if one.run is not None)])
         try:
-            measured = _measure(arena, asked, raced, belief, left_s, cost_s)
+            _measure(arena, open_ones, belief, lambda: left_s() >= cost_s, found)
+        except Interrupted:
+            pass  # what was measured until then is known
         finally:
             _end(arena)
-    found = []
     for question in asked:
-        known = measured.get(question.what)
-        if known is None and question.candidate in raced:
-            known = _believed(belief, int(question.candidate or 0), winner)
-        found.append(_told(question, known))
-    return tuple(found)
+        if question.candidate in raced:
+            found[question.what] = _believed(belief, int(question.candidate or 0), winner)
+    return tuple(_told(question, found.get(question.what)) for question in asked)
 
 
 def _end(arena: Arena) -> None:
@@ -173,42 +211,39 @@ def _end(arena: Arena) -> None:
 def _measure(
     arena: Arena,
     asked: Sequence[Question],
-    raced: set[int],
     belief: Belief,
-    left_s: Callable[[], float],
-    cost_s: float,
-) -> dict[str, tuple[float, float, float]]:
-    """Measure one question after another, in turns with the winner, as long as there is time."""
-    found: dict[str, tuple[float, float, float]] = {}
+    in_time: Callable[[], bool],
+    found: dict[str, Interval | Failed],
+) -> None:
+    """Measure one question after another, in turns with the winner, into ``found``."""
     winner = arena.open(0)
     if isinstance(winner, Failed):
-        return found
-    number = 0
-    try:
-        for question in asked:
-            if question.run is None or question.candidate in raced:
-                continue
-            number += 1
-            if left_s() < cost_s:
-                break
-            other = arena.open(number)
-            if isinstance(other, Failed):
-                continue
-            gaps = _gaps(arena, winner.process, other.process)
-            arena.close(other.process)
-            if gaps is None:
-                break
-            spread = math.sqrt(2.0 * belief.process_sd() ** 2 + 2.0 * belief.noise_sd() ** 2 / len(gaps))
-            middle = float(np.mean(gaps))
-            low, high = middle - 1.96 * spread, middle + 1.96 * spread
-            found[question.what] = (math.expm1(middle), math.expm1(low), math.expm1(high))
-    except Interrupted:
-        pass
-    return found
+        return
+    for number, question in enumerate(asked, 1):
+        if not question.requested and not in_time():
+            continue
+        other = arena.open(number)
+        if isinstance(other, Failed):
+            found[question.what] = other
+            continue
+        gaps = _gaps(arena, winner.process, other.process)
+        if isinstance(gaps, Failed):
+            found[question.what] = gaps
+            continue
+        arena.close(other.process)
+        if not gaps:
+            return  # the winner is gone
+        spread = math.sqrt(2.0 * belief.process_sd() ** 2 + 2.0 * belief.noise_sd() ** 2 / len(gaps))
+        middle = float(np.mean(gaps))
+        low, high = middle - 1.96 * spread, middle + 1.96 * spread
+        found[question.what] = (math.expm1(middle), math.expm1(low), math.expm1(high))
 
 
-def _gaps(arena: Arena, winner: int, other: int) -> list[float] | None:
-    """Return the logarithms of how many times as fast the other one is, turn by turn; None where one failed."""
+def _gaps(arena: Arena, winner: int, other: int) -> list[float] | Failed:
+    """Return the logarithms of how many times as fast the other one is, turn by turn.
+
+    Where the other one fails, its failure; where the winner does, nothing.
+    """
     gaps = []
     for turn in range(_TURNS):
         order = (winner, other) if turn % 2 == 0 else (other, winner)
@@ -216,27 +251,35 @@ def _gaps(arena: Arena, winner: int, other: int) -> list[float] | None:
         for process in order:
             measured = arena.measure(process, SLICE_S)
             if isinstance(measured, Failed):
-                return None
+                return measured if process == other else []
             speeds[process] = measured.sps
         gaps.append(math.log(speeds[other] / speeds[winner]))
     return gaps
 
 
-def _believed(belief: Belief, other: int, winner: int) -> tuple[float, float, float]:
+def _believed(belief: Belief, other: int, winner: int) -> Interval:
     drawn = belief.sample(2000, np.random.default_rng(2))
     low, middle, high = np.expm1(np.quantile(drawn[:, other] - drawn[:, winner], (0.025, 0.5, 0.975)))
     return float(middle), float(low), float(high)
 
 
-def _told(question: Question, known: tuple[float, float, float] | None) -> WhatIf:
-    change = question.factor - 1.0 if known is None else known[0]
-    how = "predicted, not measured" if known is None else f"measured, {known[1]:+.0%} to {known[2]:+.0%} with 95%"
+def _told(question: Question, known: Interval | Failed | None) -> WhatIf:
     but = "; it learns differently" if question.learns_differently else ""
+    change = None if question.factor is None else question.factor - 1.0
+    interval = None
+    if isinstance(known, Failed):
+        change, how = None, f"it cannot be run: {known.message}"
+    elif known is not None:
+        change, interval = known[0], (known[1], known[2])
+        how = f"measured, {known[1]:+.0%} to {known[2]:+.0%} with 95%"
+    else:
+        how = "predicted, not measured" if change is not None else "not measured, and not predicted"
+    figure = f"{question.what}: {how}" if change is None else f"{question.what}: {change:+.0%} ({how})"
     return WhatIf(
         what=question.what,
         change=change,
-        ci95=None if known is None else (known[1], known[2]),
-        measured=known is not None,
+        ci95=interval,
+        measured=interval is not None,
         learns_differently=question.learns_differently,
-        sentence=f"{question.what}: {change:+.0%} ({how}){but}.",
+        sentence=f"{figure}{but}.",
     )

@@ -88,7 +88,7 @@ def test_real_runs_in_fresh_processes_a_learner_that_learns_nothing_is_worse() -
     still = RUN.model_copy(update={"algo": RUN.algo.model_copy(update={"learning_rate": 1e-9})})
     lines: list[str] = []
     found = check_learning(
-        "No learning", RUN, still, minutes=0.4, memory_bytes=2**40, seeds=(1, 2, 3), on_line=lines.append
+        "No learning", RUN, still, minutes=0.25, memory_bytes=2**40, seeds=(1, 2, 3), on_line=lines.append
     )
     assert len(found.returns) == len(lines) == 3
     assert all(one > other for one, other in found.returns)

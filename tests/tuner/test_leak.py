@@ -33,12 +33,17 @@ def test_growth_is_that_of_each_process_for_itself() -> None:
         (500, 560, 520, 570, 530),
         (5000, 5010, 5020, 5030),  # 0.6 % of what it holds
         (500, 900),
+        (500, 520, 520),
         (500,),
         (),
     ],
 )
 def test_noise_and_jumps_are_none(sizes: tuple[float, ...]) -> None:
     assert leak_bytes_per_step(held(*sizes)) is None
+
+
+def test_what_grows_at_the_beginning_of_every_process_is_no_leak() -> None:
+    assert leak_bytes_per_step([*held(400, 420), *held(400, 421, process=2), *held(400, 422, process=3)]) is None
 
 
 def test_noise_on_top_of_a_leak_does_not_hide_it() -> None:

@@ -37,17 +37,22 @@ def leak_bytes_per_step(slices: Sequence[Held]) -> float | None:
         slices: of one plan, in order; those of different contenders are held against their own first one.
     """
     last: dict[int, int] = {}
-    growths, steps = [], []
+    seen: dict[int, int] = {}
+    growths, steps, warm = [], [], []
     for piece in slices:
         if piece.process in last:
             growths.append(piece.rss_bytes - last[piece.process])
             steps.append(piece.num_env_steps)
+            warm.append(seen[piece.process] > 1)
         last[piece.process] = piece.rss_bytes
-    if len(growths) < _LEAST_GROWTHS or not all(steps):
+        seen[piece.process] = seen.get(piece.process, 0) + 1
+    if len(growths) < _LEAST_GROWTHS or not all(steps) or not any(warm):
         return None
     grown, taken = sum(growths), sum(steps)
     rising = np.mean(np.array(growths) > 0)
     if grown < max(_LEAST_BYTES, _LEAST_SHARE * max(last.values())) or rising < _RISING:
         return None
-    typical = float(np.median(np.array(growths) / np.array(steps)))
+    rates = np.array(growths) / np.array(steps)
+    # Buffers still fill in a process's second slice: what grew later has to grow as much.
+    typical = min(float(np.median(rates)), float(np.median(rates[np.array(warm)])))
     return grown / taken if typical * taken > grown / 2 else None

@@ -187,7 +187,8 @@ def memory_bytes(plan: Plan, costs: PhaseCosts, batch_size: int) -> int:
 
 def start_s(plan: Plan, costs: PhaseCosts) -> float:
     """Return about how long a process with ``plan`` takes to be ready."""
-    building = plan.num_envs_per_env_runner * (costs.env.build_s + costs.env.reset_us * 1e-6)
+    built = 1 if plan.resolved_backend == "native" else plan.num_envs_per_env_runner  # native code shares one model
+    building = built * (costs.env.build_s + costs.env.reset_us * 1e-6)
     crowding = max(1.0, plan.num_env_runners / costs.cores)
     if plan.inference == "runner":
         return _START_ACTORS_S * crowding + building * crowding

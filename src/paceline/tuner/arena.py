@@ -95,3 +95,6 @@ class Arena(Protocol):
 
     def close(self, process: int) -> None:
         """End a process; one that is gone already is passed over."""
+
+    def end(self) -> None:
+        """End whatever is left, at once."""

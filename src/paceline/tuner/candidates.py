@@ -23,6 +23,8 @@ SHAPE_SD = (0.01, 0.36)
 """The same for plans of about this many runners and environments."""
 OWN_SD = (0.008, 0.044)
 """The same for one plan against everything that is like it."""
+CORES_TOLERANCE = 0.25
+"""Cores that a plan may keep busy beyond what it may have: a thread that wakes now and then is no core."""
 _SHAPE_LENGTH = 2.0
 """How many doublings of runners or environments make two plans of a kind unlike."""
 

@@ -10,7 +10,7 @@ from paceline.errors import PlanError
 from paceline.isolation.memory import size_text
 from paceline.machine import Machine
 from paceline.spec import Plan, PPOSpec, RunSpec
-from paceline.tuner.candidates import Candidate, Pruned
+from paceline.tuner.candidates import CORES_TOLERANCE, Candidate, Pruned
 from paceline.tuner.contender import WARM_S
 from paceline.tuner.learners import LearnerKind, learner_kinds
 from paceline.tuner.phases import PhaseCosts, predict
@@ -20,8 +20,6 @@ from paceline.tuner.spec import TuneSpec
 
 LEAST_STEPS = {"ppo": 32, "a2c": 5, "a3c": 5, "impala": 1}
 """Steps of each environment in a batch; with fewer, advantages would hang on the value function's guesses alone."""
-_CORES_TOLERANCE = 0.25
-"""Cores that a plan may keep busy beyond what it may have: a thread that wakes now and then is no core."""
 HOPELESS = 8.0
 """A plan that is expected to be this many times slower than the best is not in the race."""
 
@@ -84,7 +82,7 @@ def enter(
             reason = f"its processes would hold about {held}, and the limit is {limit}"
             pruned.append(Pruned(candidate.name, reason, candidate.predicted_sps))
             continue
-        if spec.max_cores is not None and candidate.cores > spec.max_cores + _CORES_TOLERANCE:
+        if spec.max_cores is not None and candidate.cores > spec.max_cores + CORES_TOLERANCE:
             reason = f"it would keep about {candidate.cores:.1f} cores busy, and the limit is {spec.max_cores}"
             pruned.append(Pruned(candidate.name, reason))
             continue

@@ -26,7 +26,7 @@ import numpy as np
 
 from paceline.tuner.arena import Arena, Failed, Interrupted, Measured
 from paceline.tuner.belief import Belief, Floats, Slice
-from paceline.tuner.candidates import Candidate, Pruned, prior
+from paceline.tuner.candidates import CORES_TOLERANCE, Candidate, Pruned, prior
 from paceline.tuner.decision import Decision, Weights, decide, worth
 from paceline.tuner.failures import ruled_out
 from paceline.tuner.leak import Held
@@ -36,7 +36,6 @@ _AS_LONG = 4
 """So many slices of a plan are of one length; the next ones are twice as long."""
 _LONGEST = 8
 _AA_SLICES = 4
-_CORES_TOLERANCE = 0.25
 _CLOSING_S = 0.3
 """What it takes to end a process that waits."""
 _RESET_S = 6.0
@@ -445,7 +444,7 @@ class _Race:
         lag, cores = measured.lag_max, measured.cores_busy
         if self._rules.max_lag is not None and lag is not None and lag > self._rules.max_lag:
             reason = f"its experience was up to {lag:g} updates old, and the limit is {self._rules.max_lag}"
-        elif cores is not None and cores > self._rules.max_cores + _CORES_TOLERANCE:
+        elif cores is not None and cores > self._rules.max_cores + CORES_TOLERANCE:
             reason = f"it kept {cores:.1f} cores busy, and the limit is {self._rules.max_cores:g}"
         else:
             return

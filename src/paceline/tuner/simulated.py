@@ -169,6 +169,10 @@ class SimulatedArena:
         """End a process."""
         self.processes.pop(process, None)
 
+    def end(self) -> None:
+        """End all processes."""
+        self.processes.clear()
+
     def _pass(self, seconds: float) -> None:
         self._now_s += seconds
         stay = math.exp(-seconds / 100.0)

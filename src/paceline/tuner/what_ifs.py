@@ -119,7 +119,6 @@ def _of_the_learner(entrants: Entrants, winner: int, costs: PhaseCosts) -> Itera
     share = min(_MOST_SHARE, costs.update_s / (algo.batch_size or 1) * sps)
     if share < _LEARNER_SHARE or not isinstance(algo, PPOSpec):
         return
-    total = 1.0 / (1.0 - share / 2.0)
     if algo.num_epochs and algo.num_epochs > 1:
         fewer = max(1, algo.num_epochs // 2)
         gain = 1.0 / (1.0 - share * (1.0 - fewer / algo.num_epochs))
@@ -132,7 +131,7 @@ def _of_the_learner(entrants: Entrants, winner: int, costs: PhaseCosts) -> Itera
     if size and batch and batch % (2 * size) == 0:
         changed = algo.model_copy(update={"minibatch_size": 2 * size})
         yield Question(
-            f"Twice the minibatch ({2 * size} in place of {size})", math.sqrt(total),
+            f"Twice the minibatch ({2 * size} in place of {size})", None,
             run.model_copy(update={"algo": changed}), learns_differently=True,
         )  # fmt: skip
 
@@ -195,17 +194,11 @@ def answer(
         except Interrupted:
             pass  # what was measured until then is known
         finally:
-            _end(arena)
+            arena.end()
     for question in asked:
         if question.candidate in raced:
             found[question.what] = _believed(belief, int(question.candidate or 0), winner)
     return tuple(_told(question, found.get(question.what)) for question in asked)
-
-
-def _end(arena: Arena) -> None:
-    end = getattr(arena, "end", None)
-    if end is not None:
-        end()
 
 
 def _measure(
